@@ -1,0 +1,1 @@
+"""Signed package indexes of distributions -> packages that the resolver can choose from."""

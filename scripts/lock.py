@@ -1,0 +1,409 @@
+"""`Variant` -> `Lock`: every package of every platform, by version, path and SHA-256.
+
+    python -m scripts.lock [--at INSTANT] [NAME ...]
+
+locks the named variants (default: all, and the build system's own tools) again, against the archives as they are now
+or as they were at INSTANT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from scripts import documents, errors, fetch, paths, resolve, variants
+from scripts.archives import debian
+from scripts.archives.debian import Index, Package, Release
+from scripts.console import console, step_progress, table
+from scripts.errors import LockError, UsageError
+from scripts.fetch import Item
+from scripts.platforms import Platform
+from scripts.variants import Variant
+
+# snapshot.debian.org takes a snapshot every six hours. This long after an index was made, every package that it names
+# is in the newest snapshot, and none has been removed yet (Debian keeps replaced files for more than a day).
+_SNAPSHOT_DELAY = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """One package of one platform; `path` is relative to the archive, `size` in bytes."""
+
+    layer: str
+    package: str
+    version: str
+    architecture: str
+    archive: str
+    path: str
+    size: int
+    sha256: str
+    source: str
+    source_version: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of the package's file."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def item(self) -> Item:
+        """The package as something to fetch."""
+        return Item(f"{self.package} {self.version} ({self.architecture})", self.archive, (self.path,), self.sha256, self.size)
+
+
+@dataclass(frozen=True)
+class LockedSuite:
+    """A signed index that a lock was made from; `date` is its own, in ISO 8601."""
+
+    archive: str
+    suite: str
+    date: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Lock:
+    """All that decides about the bytes of a variant's packages."""
+
+    variant: str
+    inputs: str
+    snapshot: str
+    epoch: int
+    suites: tuple[LockedSuite, ...]
+    platforms: Mapping[str, tuple[LockedPackage, ...]]
+
+    def packages(self, platforms: Sequence[Platform]) -> tuple[LockedPackage, ...]:
+        """Packages of several platforms, each file once.
+
+        Raises UsageError for a platform that is not in the lock.
+        """
+        found: dict[str, LockedPackage] = {}
+        for platform in platforms:
+            if platform.name not in self.platforms:
+                raise UsageError(
+                    f"Variant {self.variant!r} is not locked for {platform}; it is for: {', '.join(self.platforms)}"
+                    f"{documents.nearest(platform.name, self.platforms)}"
+                )
+            found |= {package.sha256: package for package in self.platforms[platform.name]}
+        return tuple(found.values())
+
+    def version(self, variant: Variant) -> str:
+        """Upstream version of the package that gives the image its version: `13.0.6-1~bpo13+1` -> `13.0.6`."""
+        for packages in self.platforms.values():
+            for package in packages:
+                if package.package == variant.version_package:
+                    upstream = package.version.partition(":")[2] or package.version
+                    return upstream.rpartition("-")[0] or upstream
+        raise LockError(f"Variant {self.variant!r} names no package under `version` that is in its lock.")
+
+    def fetch(self, platforms: Sequence[Platform], label: str = "packages") -> fetch.Report:
+        """Bring the packages of `platforms` into the cache."""
+        return fetch.fetch((package.item for package in self.packages(platforms)), self.snapshot, label=label)
+
+
+def path_of(name: str, folder: Path = paths.VARIANTS) -> Path:
+    """Where the lock of a variant (or of a set of tools) is kept."""
+    if folder == paths.TOOLS:
+        return folder / f"{name}.lock.json"
+    return paths.IMAGES / name / "lock.json"
+
+
+def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
+    """Read the lock of `variant`.
+
+    Raises LockError if it is missing, not a lock, edited by hand, of another variant, or (unless `stale` is allowed)
+    made for another state of the variant.
+    """
+    again = f"Make it again with: scripts/nox -s lock -- {variant.name}"
+    shown = path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
+    if not path.is_file():
+        raise LockError(f"Variant {variant.name!r} has no lock ({shown}). Make one with: scripts/nox -s lock -- {variant.name}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LockError(f"{shown} is not a complete lock: {error}. {again}") from error
+    schema = json.loads((paths.SCHEMA / "lock.schema.json").read_text())
+    problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
+    if problem is not None:
+        raise LockError(f"{shown}: {documents.show(tuple(problem.absolute_path))}: {problem.message}. {again}")
+    if value["variant"] != variant.name:
+        raise LockError(f"{shown} is the lock of variant {value['variant']!r}. {again}")
+    checksum = value.pop("checksum")
+    if checksum != _checksum(value):
+        raise LockError(f"{shown} was edited by hand: its checksum does not match. {again}")
+    if value["inputs"] != inputs(variant) and not stale:
+        raise LockError(f"{shown} was made for another state of {variant.document.position().path.name}. {again}")
+    return Lock(
+        **{key: value[key] for key in ("variant", "inputs", "snapshot", "epoch")},
+        suites=tuple(LockedSuite(**suite) for suite in value["suites"]),
+        platforms={
+            platform: tuple(
+                LockedPackage(**{key.replace("-", "_"): field for key, field in package.items()}) for package in packages
+            )
+            for platform, packages in value["platforms"].items()
+        },
+    )
+
+
+def dump(lock: Lock) -> str:
+    """Text of a lock file: JSON with one package per line, so that a difference reads as a list of packages."""
+    value = _plain(lock)
+    lines = ["{"]
+    for key in ("variant", "inputs", "snapshot", "epoch"):
+        lines.append(f" {json.dumps(key)}: {json.dumps(value[key])},")
+    suites = ",\n".join(f"  {json.dumps(suite)}" for suite in value["suites"])
+    lines.append(f' "suites": [\n{suites}\n ],')
+    platforms = []
+    for platform, packages in value["platforms"].items():
+        rows = ",\n".join(f"   {json.dumps(package)}" for package in packages)
+        platforms.append(f"  {json.dumps(platform)}: [\n{rows}\n  ]")
+    lines.append(' "platforms": {\n' + ",\n".join(platforms) + "\n },")
+    lines.append(f' "checksum": {json.dumps(_checksum(value))}')
+    return "\n".join([*lines, "}", ""])
+
+
+def inputs(variant: Variant) -> str:
+    """SHA-256 of what decides about packages: suites, platforms, layers, exclusions."""
+    value = {
+        "distribution": variant.distribution,
+        "suites": [
+            [suite.archive, suite.suite, suite.components, sorted(suite.packages) if suite.packages else None]
+            for suite in variant.suites
+        ],
+        "platforms": [platform.name for platform in variant.platforms],
+        "layers": list(map(list, variant.layers.items())),
+        "exclude": sorted(variant.exclude),
+    }
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def _plain(lock: Lock) -> dict[str, Any]:
+    value = asdict(lock)
+    value["platforms"] = {
+        platform: [{key.replace("_", "-"): field for key, field in package.items()} for package in packages]
+        for platform, packages in value["platforms"].items()
+    }
+    return value
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def make(variant: Variant, previous: Lock | None, at: datetime) -> Lock:
+    """Lock `variant` against its archives as they were at `at`.
+
+    When no package changed, the snapshot and the epoch of `previous` stay, and with them every digest.
+    Raises what `archives.debian.release`, `fetch.fetch` and `resolve.resolve` raise.
+    """
+    with console.status(f"Reading the archives of {variant.name}"):
+        releases = [debian.release(suite, at) for suite in variant.suites]
+    items = [
+        item
+        for platform in variant.platforms
+        for found in releases
+        for item in debian.index_items(found, platform.debian)
+    ]
+    newest = max(found.date for found in releases)
+    fetch.fetch(items, debian.instant(at), label="package indexes")
+    lock = Lock(
+        variant=variant.name,
+        inputs=inputs(variant),
+        snapshot=debian.instant(newest + _SNAPSHOT_DELAY),
+        epoch=int(newest.timestamp()),
+        suites=tuple(
+            LockedSuite(found.suite.archive, found.suite.suite, found.date.isoformat(), found.sha256)
+            for found in releases
+        ),
+        platforms=dict(_lock_platforms(variant, releases)),
+    )
+    if previous is not None and previous.platforms == lock.platforms:
+        if previous.inputs == lock.inputs:
+            return previous
+        return replace(lock, snapshot=previous.snapshot, epoch=previous.epoch, suites=previous.suites)
+    return lock
+
+
+def _lock_platforms(
+    variant: Variant, releases: Sequence[Release]
+) -> Iterator[tuple[str, tuple[LockedPackage, ...]]]:
+    """Resolve each platform on its own, in as many processes as there are processors."""
+    with step_progress() as progress, ProcessPoolExecutor(os.cpu_count()) as executor:
+        task = progress.add_task(f"Locking {variant.name}", total=len(variant.platforms))
+        futures = [
+            executor.submit(_lock_platform, replace(variant, document=_NO_DOCUMENT), releases, platform)
+            for platform in variant.platforms
+        ]
+        for platform, future in zip(variant.platforms, futures, strict=True):
+            try:
+                packages = future.result()
+            except UnknownPackageError as error:
+                position = variant.document.position(*error.pointer)
+                raise LockError(f"{position}: {documents.show(error.pointer)}: {error}") from error
+            progress.advance(task)
+            yield platform.name, packages
+
+
+_NO_DOCUMENT = documents.Document({}, {})
+
+
+class UnknownPackageError(Exception):
+    """A package named in a variant is in none of its suites; `pointer` is where the variant names it."""
+
+    def __init__(self, text: str, pointer: documents.Pointer) -> None:
+        super().__init__(text, pointer)
+        self.pointer = pointer
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _lock_platform(
+    variant: Variant, releases: Sequence[Release], platform: Platform
+) -> tuple[LockedPackage, ...]:
+    index = Index.of(releases, platform.debian)
+    for layer, names in variant.layers.items():
+        for place, name in enumerate(names):
+            if not index.packages(name):
+                known = index.names
+                raise UnknownPackageError(
+                    f"no package {name!r} for {platform} in {', '.join(suite.suite for suite in variant.suites)}"
+                    f"{documents.nearest(name, known)}",
+                    ("layers", layer, place),
+                )
+    present = resolve.fulfilled(index, variant.exclude)
+    packages = resolve.resolve(index, variant.packages, present)
+    layers = _assign_layers(variant, packages, present)
+    locked = (_locked(package, layers[package.name]) for package in packages)
+    order = list(variant.layers)
+    return tuple(sorted(locked, key=lambda package: (order.index(package.layer), package.package)))
+
+
+def _assign_layers(variant: Variant, packages: Sequence[Package], present: frozenset[str]) -> dict[str, str]:
+    """Layer of each package: its own if the variant names it, else the first layer that needs it."""
+    layers = dict(variant.packages)
+    providers: dict[str, list[Package]] = {}
+    for package in packages:
+        for name in (package.name, *(relation.name for relation in package.provides)):
+            providers.setdefault(name, []).append(package)
+    for layer in variant.layers:
+        waiting = [package for package in packages if layers.get(package.name) == layer]
+        while waiting:
+            for group in resolve.needed(waiting.pop(), present):
+                for relation in group:
+                    for package in providers.get(relation.name, []):
+                        if package.name not in layers:
+                            layers[package.name] = layer
+                            waiting.append(package)
+    return layers
+
+
+def _locked(package: Package, layer: str) -> LockedPackage:
+    return LockedPackage(
+        layer=layer,
+        package=package.name,
+        version=package.version,
+        architecture=package.architecture,
+        archive=package.archive,
+        path=package.path,
+        size=package.size,
+        sha256=package.sha256,
+        source=package.source,
+        source_version=package.source_version,
+    )
+
+
+def changes(previous: Lock | None, lock: Lock) -> list[tuple[str, str, str, str]]:
+    """Rows (package, platforms, old version, new version) of what differs; "-" for none."""
+    before, after = _versions(previous), _versions(lock)
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for package, platform in sorted(before.keys() | after.keys()):
+        old, new = before.get((package, platform), "-"), after.get((package, platform), "-")
+        if old != new:
+            rows.setdefault((package, old, new), []).append(platform)
+    everywhere = len(lock.platforms)
+    return [
+        (package, "all" if len(places) == everywhere else ", ".join(places), old, new)
+        for (package, old, new), places in rows.items()
+    ]
+
+
+def _versions(lock: Lock | None) -> dict[tuple[str, str], str]:
+    if lock is None:
+        return {}
+    return {
+        (package.package, platform): package.version
+        for platform, packages in lock.platforms.items()
+        for package in packages
+    }
+
+
+def relock(
+    name: str, folder: Path = paths.VARIANTS, *, at: datetime | None = None, target: Path | None = None
+) -> Lock:
+    """Lock one variant again, write the file (default: the committed one), and print what changed.
+
+    `at` is the instant that the archives are looked at (default: now).
+    """
+    start = time.monotonic()
+    variant = variants.load(name, folder)
+    target = target or path_of(name, folder)
+    try:
+        previous = load(variant, path_of(name, folder), stale=True)
+    except LockError:
+        previous = None
+    lock = make(variant, previous, at or datetime.now(UTC))
+    paths.write_text(target, dump(lock))
+    rows = changes(previous, lock)
+    total = sum(package.size for package in lock.packages(variant.platforms))
+    if rows:
+        report = table(f"Changes of {name}", "package", "platforms", "old", "new")
+        for row in rows:
+            report.add_row(*row)
+        console.print(report)
+    console.print(
+        f"Locked {name}: {len(lock.platforms)} platforms, {len(lock.packages(variant.platforms))} package files,"
+        f" {total / 1048576:.1f} MiB, {len(rows)} changes, {time.monotonic() - start:.1f} s"
+    )
+    return lock
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="nox -s lock --", description="Lock variants against their archives.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="variant or set of tools (default: all)")
+    parser.add_argument(
+        "--at", type=_instant, metavar="INSTANT", help="as the archives were then (20261125T000000Z; default: now)"
+    )
+    options = parser.parse_args(arguments)
+    names = options.names
+    known = {name: paths.VARIANTS for name in variants.names()} | {
+        name: paths.TOOLS for name in variants.names(paths.TOOLS)
+    }
+    for name in names or known:
+        if name not in known:
+            raise UsageError(f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}")
+        relock(name, known[name], at=options.at)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+if __name__ == "__main__":
+    errors.run(main)

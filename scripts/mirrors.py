@@ -1,0 +1,79 @@
+"""Where archives can be reached from this machine, in the order they are tried.
+
+The host never decides what is accepted: signatures and hashes do. So any mirror is as good as another, and the
+names of those this machine is configured with are read from it and never written down.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from debian.deb822 import Deb822
+
+SNAPSHOT = "https://snapshot.debian.org/archive"
+
+_ONE_LINE = re.compile(r"^\s*deb(?:\s+\[[^\]]*\])?\s+(?P<uri>\S+)\s+\S+")  # sources.list(5)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A place that holds one archive: its base URL and how many connections it likes to see at once."""
+
+    url: str
+    connections: int = 8
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def variable(archive: str) -> str:
+    """Environment variable (and build argument) that names a mirror: `debian-security` -> DEBIAN_SECURITY_MIRROR."""
+    return f"{archive.upper().replace('-', '_')}_MIRROR"
+
+
+def snapshot_url(archive: str, instant: str) -> str:
+    """Base URL of `archive` as it was at `instant` (`20261125T000000Z`) on snapshot.debian.org."""
+    return f"{SNAPSHOT}/{archive}/{instant}"
+
+
+def mirrors(archive: str, instant: str, apt: Path = Path("/etc/apt")) -> tuple[Mirror, ...]:
+    """Mirrors of `archive`: the one named by environment variable, the machine's own, the snapshot of `instant`.
+
+    The snapshot service limits rates, so it sees few connections and comes last.
+    """
+    found = []
+    if named := os.environ.get(variable(archive)):
+        found.append(Mirror(named.rstrip("/")))
+    found += [Mirror(url) for url in _configured(apt) if urlsplit(url).path.rsplit("/", 1)[-1] == archive]
+    found.append(Mirror(snapshot_url(archive, instant), connections=2))
+    return tuple(dict.fromkeys(found))
+
+
+def vaults() -> tuple[Path, ...]:
+    """Folders that hold blobs by hash (OCI image layouts), named in PROSODY_VAULT, separated like PATH."""
+    return tuple(Path(folder) for folder in os.environ.get("PROSODY_VAULT", "").split(os.pathsep) if folder)
+
+
+def _configured(apt: Path) -> Iterator[str]:
+    """Base URLs that apt on this machine uses (sources.list(5), both formats)."""
+    lists = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]
+    for path in lists:
+        if path.is_file():
+            for line in path.read_text(errors="replace").splitlines():
+                if match := _ONE_LINE.match(line):
+                    yield from _http(match["uri"])
+    for path in sorted((apt / "sources.list.d").glob("*.sources")):
+        for paragraph in Deb822.iter_paragraphs(path.read_text(errors="replace")):
+            if paragraph.get("Enabled", "yes").lower() not in ("no", "false"):
+                for uri in paragraph.get("URIs", "").split():
+                    yield from _http(uri)
+
+
+def _http(uri: str) -> Iterator[str]:
+    if uri.startswith(("http://", "https://")):
+        yield uri.rstrip("/")

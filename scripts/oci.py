@@ -1,0 +1,222 @@
+"""Any OCI image layout -> the canonical one: same content, packed the same way everywhere.
+
+Engines pack layers with the compressor they happen to carry, so they do not pack here: they give uncompressed layers,
+and this module packs them with one pinned zstd. Manifests and indexes are written as canonical JSON. The image's
+configuration stays byte for byte as BuildKit wrote it, so its digest is also that of a plain `docker buildx build`.
+
+Terms and formats: OCI image specification 1.1 (image-layout, index, manifest, descriptor).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from filelock import FileLock
+
+from scripts import paths
+from scripts.errors import BuildError
+from scripts.platforms import PLATFORMS, Platform
+
+# Packing is done once for each layer and kept, so it may take its time. Any change here changes all manifest digests.
+_LEVEL = 15
+_PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}-{_LEVEL}"
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One platform of a canonical layout: digests as `sha256:...`, size of the packed layers in bytes."""
+
+    platform: Platform
+    config: str
+    manifest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A canonical layout on disk."""
+
+    folder: Path
+    index: str
+    images: tuple[Image, ...]
+
+    def blob(self, digest: str) -> Path:
+        """File that holds the blob with this digest."""
+        return _blob(self.folder, digest)
+
+
+def digest_of(content: bytes) -> str:
+    """OCI digest of `content`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def canonicalise(source: Path, target: Path, *, advance: Callable[[], None] = lambda: None) -> Layout:
+    """Write the canonical form of the layout `source` to `target`, replacing it at once or not at all.
+
+    `advance` is called for each layer that is done. Raises BuildError if `source` is not a layout of uncompressed
+    layers, or not what its digests say.
+    """
+    manifests = sorted(_manifests(source), key=lambda pair: list(PLATFORMS).index(pair[0].name))
+    temporary = target.with_name(f".{target.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "blobs" / "sha256").mkdir(parents=True)
+    layers = {layer["digest"]: layer for _, manifest in manifests for layer in manifest["layers"]}
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+
+        def pack(layer: Mapping[str, Any]) -> tuple[str, int]:
+            packed = _packed(source, layer)
+            content_digest = (packed.parent / f"{packed.name}.digest").read_text()
+            _link(packed, _blob(temporary, content_digest))
+            advance()
+            return content_digest, packed.stat().st_size
+
+        packed = dict(zip(layers, executor.map(pack, layers.values()), strict=True))
+    images = []
+    entries = []
+    for platform, manifest in manifests:
+        config = manifest["config"]["digest"]
+        _link(_verified(source, config), _blob(temporary, config))
+        descriptors = [
+            {"mediaType": f"{_LAYER}+zstd", "digest": packed[layer["digest"]][0], "size": packed[layer["digest"]][1]}
+            for layer in manifest["layers"]
+        ]
+        content = _canonical(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MANIFEST,
+                "config": {key: manifest["config"][key] for key in ("mediaType", "digest", "size")},
+                "layers": descriptors,
+            }
+        )
+        digest = digest_of(content)
+        _blob(temporary, digest).write_bytes(content)
+        images.append(Image(platform, config, digest, sum(layer["size"] for layer in descriptors)))
+        described = {"os": "linux", "architecture": platform.architecture}
+        if platform.variant:
+            described["variant"] = platform.variant
+        entries.append({"mediaType": _MANIFEST, "digest": digest, "size": len(content), "platform": described})
+    index = _canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
+    _blob(temporary, digest_of(index)).write_bytes(index)
+    top = {"mediaType": _INDEX, "digest": digest_of(index), "size": len(index)}
+    (temporary / "index.json").write_bytes(_canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [top]}))
+    (temporary / "oci-layout").write_bytes(_canonical({"imageLayoutVersion": "1.0.0"}))
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    return Layout(target, digest_of(index), tuple(images))
+
+
+def archive(layout: Layout, image: Image, tags: Sequence[str], stream: io.BufferedIOBase) -> None:
+    """Write one platform of `layout` as a tar that `docker load` of any engine understands.
+
+    It is an OCI layout and, through manifest.json, Docker's own archive (moby image/spec v1.2) at once.
+    """
+    manifest = json.loads(layout.blob(image.manifest).read_bytes())
+    descriptor = {"mediaType": _MANIFEST, "digest": image.manifest, "size": layout.blob(image.manifest).stat().st_size}
+    # containerd names images by annotation, Docker by RepoTags.
+    entries = [
+        {**descriptor, "annotations": {"io.containerd.image.name": f"docker.io/library/{tag}",
+                                       "org.opencontainers.image.ref.name": tag.rpartition(":")[2]}}
+        for tag in tags
+    ]  # fmt: skip
+    path = "blobs/sha256/{}".format
+    docker = [
+        {
+            "Config": path(image.config.removeprefix("sha256:")),
+            "RepoTags": list(tags),
+            "Layers": [path(layer["digest"].removeprefix("sha256:")) for layer in manifest["layers"]],
+        }
+    ]
+    blobs = [image.manifest, image.config, *dict.fromkeys(layer["digest"] for layer in manifest["layers"])]
+    with tarfile.open(fileobj=stream, mode="w|") as tar:
+        for name, value in (
+            ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
+            ("index.json", {"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}),
+            ("manifest.json", docker),
+        ):
+            content = _canonical(value)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for digest in blobs:
+            tar.add(layout.blob(digest), path(digest.removeprefix("sha256:")))
+
+
+def _manifests(source: Path) -> list[tuple[Platform, dict[str, Any]]]:
+    """Platform and manifest of every image in a layout, through one nested index or none."""
+    entries = json.loads((source / "index.json").read_text())["manifests"]
+    if len(entries) == 1 and entries[0]["mediaType"] == _INDEX:
+        entries = json.loads(_verified(source, entries[0]["digest"]).read_bytes())["manifests"]
+    found = []
+    for entry in entries:
+        described = entry["platform"]
+        names = [described["os"], described["architecture"], described.get("variant", "")]
+        name = "/".join(part for part in names if part).replace("arm64/v8", "arm64")
+        manifest = json.loads(_verified(source, entry["digest"]).read_bytes())
+        for layer in manifest["layers"]:
+            if layer["mediaType"] != _LAYER:
+                raise BuildError(f"{source}: layer {layer['digest']} is {layer['mediaType']}, not an uncompressed one.")
+        found.append((PLATFORMS[name], manifest))
+    return found
+
+
+def _packed(source: Path, layer: Mapping[str, Any]) -> Path:
+    """The packed form of a layer, from the user's cache or made now; its digest is in a file beside it."""
+    folder = paths.user_cache() / "layers" / _PACKER
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / layer["digest"].removeprefix("sha256:")
+    with FileLock(target.with_suffix(".lock")):
+        if not target.is_file():
+            compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=False)
+            raw = _verified(source, layer["digest"])
+            with paths.replacing(target) as temporary:
+                with raw.open("rb") as reader, temporary.open("wb") as writer:
+                    compressor.copy_stream(reader, writer, size=layer["size"])
+                with temporary.open("rb") as stream:
+                    content_digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+                # First the digest, then the file that vouches for both.
+                paths.write_text(target.with_name(f"{target.name}.digest"), content_digest)
+    return target
+
+
+def _verified(folder: Path, digest: str) -> Path:
+    """File of a blob; raises BuildError if its content is not what its name says."""
+    path = _blob(folder, digest)
+    with path.open("rb") as stream:
+        actual = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    if actual != digest:
+        raise BuildError(f"{path} is not what its name says: {actual}.")
+    return path
+
+
+def _blob(folder: Path, digest: str) -> Path:
+    return folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Hard link, or a copy across file systems."""
+    if target.exists():
+        return
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no blanks (RFC 8785 for the strings and integers that occur here)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

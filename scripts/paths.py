@@ -1,0 +1,50 @@
+"""Where things are: in the repository, in its scratch folder, and in the user's cache."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIANTS = ROOT / "variants"
+SCHEMA = ROOT / "schema"
+IMAGES = ROOT / "images"
+TOOLS = ROOT / "scripts" / "tools"
+DIST = ROOT / "dist"
+SCRATCH = ROOT / ".cache"
+
+
+def user_cache() -> Path:
+    """Folder for content-addressed files, shared by all checkouts (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "prosody-images"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path` that replaces it only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; committed and shared ones follow the user's umask instead.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> bool:
+    """Write `text` to `path` at once or not at all; False if it was there already."""
+    if path.exists() and path.read_text() == text:
+        return False
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return True

@@ -1,0 +1,206 @@
+"""Variant files -> validated, merged `Variant`.
+
+A variant says which packages an image is made of and how the container behaves. The same files, without the `image`
+part, also describe the sets of tools that the build system itself uses (scripts/tools/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts import documents
+from scripts.documents import Document, Problem
+from scripts.errors import UsageError, VariantError
+from scripts.paths import SCHEMA, VARIANTS
+from scripts.platforms import PLATFORMS, Platform
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One suite of an archive; `packages` limits what may come from it (None: anything)."""
+
+    archive: str
+    suite: str
+    components: tuple[str, ...]
+    packages: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class User:
+    """The account the container runs as; `id` is both uid and gid."""
+
+    name: str
+    id: int
+    home: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """Health check in Docker's terms; durations as Dockerfiles write them (`30s`)."""
+
+    command: tuple[str, ...]
+    interval: str
+    timeout: str
+    start_period: str
+    retries: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """What maintainer scripts would have done, and how the container runs."""
+
+    user: User | None
+    directories: Mapping[str, str]
+    links: Mapping[str, str]
+    remove: tuple[str, ...]
+    environment: Mapping[str, str]
+    entrypoint: tuple[str, ...]
+    health: Health | None
+    ports: tuple[int, ...]
+    volumes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A validated variant with everything it inherits."""
+
+    name: str
+    description: str
+    distribution: str
+    suites: tuple[Suite, ...]
+    platforms: tuple[Platform, ...]
+    layers: Mapping[str, tuple[str, ...]]
+    exclude: frozenset[str]
+    version_package: str | None
+    image: Image
+    document: Document = field(repr=False, compare=False)
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Package name -> layer, for the packages that the file asks for by name."""
+        return {package: layer for layer, packages in self.layers.items() for package in packages}
+
+
+def names(folder: Path = VARIANTS) -> list[str]:
+    """Names of all variants in `folder`, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load(name: str, folder: Path = VARIANTS) -> Variant:
+    """Read, merge and check the variant `name` of `folder`.
+
+    Raises UsageError if there is no such file, VariantError with every problem of every file involved otherwise.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(f"There is no variant {name!r}; there are: {', '.join(names(folder))}"
+                         f"{documents.nearest(name, names(folder))}")
+    problems: list[Problem] = []
+    document = _merged(name, folder, problems, ())
+    if not problems:
+        problems = _semantic_problems(document)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in sorted(problems))
+        raise VariantError(f"{len(problems)} problem{'s'[:len(problems) > 1]} in variant {name!r}:\n{lines}")
+    return _variant(name, document)
+
+
+def _merged(name: str, folder: Path, problems: list[Problem], children: tuple[str, ...]) -> Document:
+    """Document of `name` over all it extends; each file is checked on its own, so problems point into it."""
+    document, syntax = documents.read(folder / f"{name}.yaml")
+    found = syntax or documents.validate(document, SCHEMA / "variant.schema.json")
+    problems += found
+    parent = document.value.get("extends") if isinstance(document.value, dict) else None
+    if found:
+        return document
+    if parent is None:
+        return documents.merge(Document({}, {}), document)
+    pointer = ("extends",)
+    chain = (*children, name)
+    if parent in chain:
+        problems.append(document.problem(pointer, f"extends itself: {' -> '.join([*chain, parent])}"))
+        return document
+    if not (folder / f"{parent}.yaml").is_file():
+        known = [other for other in names(folder) if other not in chain]
+        text = f"there is no variant {parent!r}; there are: {', '.join(known)}{documents.nearest(parent, known)}"
+        problems.append(document.problem(pointer, text))
+        return document
+    return documents.merge(_merged(parent, folder, problems, chain), document)
+
+
+def _semantic_problems(document: Document) -> list[Problem]:
+    """What no schema can say: what a complete variant needs, and that each package has one place."""
+    value = document.value
+    problems = [
+        document.problem((), f"missing: {key} (neither here nor in a parent)")
+        for key in ("description", "distribution", "suites", "platforms", "layers")
+        if key not in value
+    ]
+    seen: dict[str, str] = {}
+    for layer, packages in value.get("layers", {}).items():
+        for index, package in enumerate(packages):
+            pointer = ("layers", layer, index)
+            if package in seen:
+                problems.append(document.problem(pointer, f"{package!r} is in layer {seen[package]!r} already"))
+            if package in value.get("exclude", {}):
+                problems.append(document.problem(pointer, f"{package!r} is also under `exclude`"))
+            seen[package] = layer
+    for index, suite in enumerate(value.get("suites", [])):
+        for place, package in enumerate(suite.get("packages", [])):
+            if package not in seen:
+                text = f"{package!r} is in no layer, so nothing would come from here{documents.nearest(package, seen)}"
+                problems.append(document.problem(("suites", index, "packages", place), text))
+    version = value.get("version")
+    if version is not None and version not in seen:
+        problems.append(document.problem(("version",), f"{version!r} is in no layer{documents.nearest(version, seen)}"))
+    return problems
+
+
+def _variant(name: str, document: Document) -> Variant:
+    value: dict[str, Any] = document.value
+    return Variant(
+        name=name,
+        description=value["description"],
+        distribution=value["distribution"],
+        suites=tuple(
+            Suite(
+                archive=suite.get("archive", "debian"),
+                suite=suite["suite"],
+                components=tuple(suite.get("components", ["main"])),
+                packages=frozenset(suite["packages"]) if "packages" in suite else None,
+            )
+            for suite in value["suites"]
+        ),
+        platforms=tuple(PLATFORMS[platform] for platform in value["platforms"]),
+        layers={layer: tuple(packages) for layer, packages in value["layers"].items()},
+        exclude=frozenset(value.get("exclude", {})),
+        version_package=value.get("version"),
+        image=_image(value.get("image", {})),
+        document=document,
+    )
+
+
+def _image(value: dict[str, Any]) -> Image:
+    health = value.get("health")
+    return Image(
+        user=User(**value["user"]) if "user" in value else None,
+        directories=value.get("directories", {}),
+        links=value.get("links", {}),
+        remove=tuple(value.get("remove", {})),
+        environment=value.get("environment", {}),
+        entrypoint=tuple(value.get("entrypoint", [])),
+        health=Health(
+            command=tuple(health["command"]),
+            interval=health["interval"],
+            timeout=health["timeout"],
+            start_period=health["start-period"],
+            retries=health["retries"],
+        )
+        if health
+        else None,
+        ports=tuple(sorted(int(port) for port in value.get("ports", {}))),
+        volumes=tuple(value.get("volumes", [])),
+    )
