@@ -29,7 +29,7 @@ layer() {
     # Manuals go, licences stay.
     if [ -d "$root/usr/share/doc" ]; then
         find "$root/usr/share/doc" -type f ! -name copyright -exec rm {} +
-        find "$root/usr/share/doc" -type d -empty -delete
+        find "$root/usr/share/doc" -depth -type d -empty -exec rmdir {} \;
     fi
 }
 

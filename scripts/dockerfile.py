@@ -92,7 +92,8 @@ def main(arguments: Sequence[str]) -> None:
         console.print(f"{path_of(name).relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
     if stale:
         raise StaleError(
-            "Generated files are not what their sources generate:\n" + "\n".join(stale)
+            "Generated files are not what their sources generate:\n"
+            + "\n".join(stale)
             + "\nWrite them again with: scripts/nox -s expand"
         )
 

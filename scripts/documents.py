@@ -140,13 +140,13 @@ def _construct(
         return result
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
         problems.append(Problem(_mark(path, node), show(pointer), f"not a plain value: {problem}"))
         return None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _mark(path: Path, node: yaml.Node) -> Position:
@@ -162,10 +162,12 @@ def validate(document: Document, schema: Path) -> list[Problem]:
 def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[Problem]:
     """Say in words what a schema violation means."""
     pointer: Pointer = tuple(error.absolute_path)
-    value, expected = error.instance, error.validator_value
+    value: Any = error.instance
+    expected: Any = error.validator_value
+    schema: Any = error.schema
     match error.validator:
         case "additionalProperties":
-            known = sorted(error.schema.get("properties", {}))
+            known = sorted(schema.get("properties", {}))
             for key in sorted(set(value) - set(known)):
                 yield document.problem(
                     (*pointer, key), f"unknown key; allowed: {', '.join(known)}{nearest(key, known)}"
@@ -180,7 +182,7 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[
             names = [expected] if isinstance(expected, str) else expected
             yield document.problem(pointer, f"must be {' or '.join(_TYPES[name] for name in names)}, not {value!r}")
         case "pattern":
-            examples = error.schema.get("examples", [])
+            examples = schema.get("examples", [])
             hint = f", for example {examples[0]!r}" if examples else ""
             yield document.problem(pointer, f"{value!r} does not match {expected}{hint}")
         case "oneOf":

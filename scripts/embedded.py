@@ -8,6 +8,7 @@ ports are published on the machine's own loopback; no firewall rule is ever made
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -247,10 +248,8 @@ def _end(running: Running) -> None:
 
 def _reap(pid: int) -> None:
     """Collect the ended engine if this very process had started it."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def _children(pid: int) -> Iterator[int]:

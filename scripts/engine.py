@@ -1,7 +1,7 @@
 """-> a Docker engine with BuildKit that works: the user's own, or the embedded one.
 
-    python -m scripts.engine status|stop|remove
-    python -m scripts.engine docker ...    (what scripts/docker runs)
+python -m scripts.engine status|stop|remove
+python -m scripts.engine docker ...    (what scripts/docker runs)
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ class Engine:
 
     def whales(self) -> DockerClient:
         """Client for builds."""
-        os.environ.update(self.environment)  # python-on-whales hands its own environment on, and nothing else
-        return DockerClient(client_call=[str(self.client)])
+        return DockerClient(client_call=[str(self.client)], host=self.host, config=self.config)
 
     def sdk(self, timeout: int = 60) -> docker.DockerClient:
         """Client for images and containers; `timeout` in seconds."""
@@ -192,7 +191,9 @@ def main(arguments: Sequence[str]) -> None:
         engine = find()
         os.execve(engine.client, ["docker", *arguments[1:]], os.environ | engine.environment)  # noqa: S606
     parser = argparse.ArgumentParser(prog="nox -s engine --", description="Look after the embedded engine.")
-    parser.add_argument("action", choices=("status", "stop", "remove"), help="remove also deletes its images and volumes")
+    parser.add_argument(
+        "action", choices=("status", "stop", "remove"), help="remove also deletes its images and volumes"
+    )
     action = parser.parse_args(arguments).action
     if action == "status":
         status()

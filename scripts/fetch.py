@@ -79,9 +79,7 @@ def fetch(items: Iterable[Item], instant: str, *, label: str = "packages", patie
     missing = [item for item in wanted.values() if not blob(item.sha256).is_file()]
     missing = [item for item in missing if not _from_vault(item)]
     if missing:
-        sources = {
-            archive: mirrors.mirrors(archive, instant) for archive in sorted({item.archive for item in missing})
-        }
+        sources = {archive: mirrors.mirrors(archive, instant) for archive in sorted({item.archive for item in missing})}
         asyncio.run(_fetch_all(missing, sources, label, patience))
     return Report(len(wanted), len(missing), sum(item.size for item in missing))
 

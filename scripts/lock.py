@@ -59,7 +59,9 @@ class LockedPackage:
     @property
     def item(self) -> Item:
         """The package as something to fetch."""
-        return Item(f"{self.package} {self.version} ({self.architecture})", self.archive, (self.path,), self.sha256, self.size)
+        return Item(
+            f"{self.package} {self.version} ({self.architecture})", self.archive, (self.path,), self.sha256, self.size
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
     again = f"Make it again with: scripts/nox -s lock -- {variant.name}"
     shown = path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
     if not path.is_file():
-        raise LockError(f"Variant {variant.name!r} has no lock ({shown}). Make one with: scripts/nox -s lock -- {variant.name}")
+        raise LockError(
+            f"Variant {variant.name!r} has no lock ({shown}). Make one with: scripts/nox -s lock -- {variant.name}"
+        )
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -149,7 +153,8 @@ def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
         suites=tuple(LockedSuite(**suite) for suite in value["suites"]),
         platforms={
             platform: tuple(
-                LockedPackage(**{key.replace("-", "_"): field for key, field in package.items()}) for package in packages
+                LockedPackage(**{key.replace("-", "_"): field for key, field in package.items()})
+                for package in packages
             )
             for platform, packages in value["platforms"].items()
         },
@@ -239,9 +244,7 @@ def make(variant: Variant, previous: Lock | None, at: datetime) -> Lock:
     return lock
 
 
-def _lock_platforms(
-    variant: Variant, releases: Sequence[Release]
-) -> Iterator[tuple[str, tuple[LockedPackage, ...]]]:
+def _lock_platforms(variant: Variant, releases: Sequence[Release]) -> Iterator[tuple[str, tuple[LockedPackage, ...]]]:
     """Resolve each platform on its own, in as many processes as there are processors."""
     with step_progress() as progress, ProcessPoolExecutor(os.cpu_count()) as executor:
         task = progress.add_task(f"Locking {variant.name}", total=len(variant.platforms))
@@ -273,9 +276,7 @@ class UnknownPackageError(Exception):
         return str(self.args[0])
 
 
-def _lock_platform(
-    variant: Variant, releases: Sequence[Release], platform: Platform
-) -> tuple[LockedPackage, ...]:
+def _lock_platform(variant: Variant, releases: Sequence[Release], platform: Platform) -> tuple[LockedPackage, ...]:
     index = Index.of(releases, platform.debian)
     for layer, names in variant.layers.items():
         for place, name in enumerate(names):
@@ -353,9 +354,7 @@ def _versions(lock: Lock | None) -> dict[tuple[str, str], str]:
     }
 
 
-def relock(
-    name: str, folder: Path = paths.VARIANTS, *, at: datetime | None = None, target: Path | None = None
-) -> Lock:
+def relock(name: str, folder: Path = paths.VARIANTS, *, at: datetime | None = None, target: Path | None = None) -> Lock:
     """Lock one variant again, write the file (default: the committed one), and print what changed.
 
     `at` is the instant that the archives are looked at (default: now).
@@ -392,12 +391,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     names = options.names
-    known = {name: paths.VARIANTS for name in variants.names()} | {
-        name: paths.TOOLS for name in variants.names(paths.TOOLS)
-    }
+    known = dict.fromkeys(variants.names(), paths.VARIANTS) | dict.fromkeys(variants.names(paths.TOOLS), paths.TOOLS)
     for name in names or known:
         if name not in known:
-            raise UsageError(f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}")
+            raise UsageError(
+                f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}"
+            )
         relock(name, known[name], at=options.at)
 
 

@@ -166,7 +166,7 @@ def _manifests(source: Path) -> list[tuple[Platform, dict[str, Any]]]:
         described = entry["platform"]
         names = [described["os"], described["architecture"], described.get("variant", "")]
         name = "/".join(part for part in names if part).replace("arm64/v8", "arm64")
-        manifest = json.loads(_verified(source, entry["digest"]).read_bytes())
+        manifest: dict[str, Any] = json.loads(_verified(source, entry["digest"]).read_bytes())
         for layer in manifest["layers"]:
             if layer["mediaType"] != _LAYER:
                 raise BuildError(f"{source}: layer {layer['digest']} is {layer['mediaType']}, not an uncompressed one.")
@@ -178,7 +178,7 @@ def _packed(source: Path, layer: Mapping[str, Any]) -> Path:
     """The packed form of a layer, from the user's cache or made now; its digest is in a file beside it."""
     folder = paths.user_cache() / "layers" / _PACKER
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / layer["digest"].removeprefix("sha256:")
+    target = folder / str(layer["digest"]).removeprefix("sha256:")
     with FileLock(target.with_suffix(".lock")):
         if not target.is_file():
             compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=False)

@@ -74,6 +74,7 @@ def native() -> Platform:
     machine = host.machine().lower()
     if machine not in _MACHINES:
         raise UsageError(
-            f"This machine is a {machine!r}, for which no image is built. Name a platform: --platform {'|'.join(PLATFORMS)}"
+            f"This machine is a {machine!r}, for which no image is built."
+            f" Name a platform: --platform {'|'.join(PLATFORMS)}"
         )
     return PLATFORMS[_MACHINES[machine]]

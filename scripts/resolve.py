@@ -66,10 +66,10 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
     def get_preference(
         self,
         identifier: str,
-        resolutions: Mapping[str, Candidate],
-        candidates: Mapping[str, Iterator[Candidate]],
-        information: Mapping[str, Iterator[Any]],
-        backtrack_causes: Sequence[Any],
+        resolutions: Mapping[str, Candidate],  # noqa: ARG002 - resolvelib's signature
+        candidates: Mapping[str, Iterator[Candidate]],  # noqa: ARG002
+        information: Mapping[str, Iterator[Any]],  # noqa: ARG002
+        backtrack_causes: Sequence[Any],  # noqa: ARG002
     ) -> tuple[bool, str]:
         # What leaves no choice first, then by name: the same input always gives the same set.
         return ("|" in identifier, identifier)
@@ -98,7 +98,9 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
             real = [package for package in self._index.packages(relation.name) if relation.admits(package.version)]
             packages |= dict.fromkeys([*real, *self._index.providers(relation)])
         # What the variant names by itself settles a choice; otherwise the order of the alternatives does.
-        yield from sorted((Choice(group, package) for package in packages), key=lambda c: c.package.name not in self._wanted)
+        yield from sorted(
+            (Choice(group, package) for package in packages), key=lambda c: c.package.name not in self._wanted
+        )
 
     def is_satisfied_by(self, requirement: Requirement, candidate: Candidate) -> bool:
         if isinstance(candidate, Choice):
@@ -116,9 +118,7 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
 
 def fulfilled(index: Index, exclude: Iterable[str]) -> frozenset[str]:
     """Names that count as present: those of `exclude`d packages, and all that these provide."""
-    provided = {
-        relation.name for name in exclude for package in index.packages(name) for relation in package.provides
-    }
+    provided = {relation.name for name in exclude for package in index.packages(name) for relation in package.provides}
     return frozenset(exclude) | provided
 
 
@@ -132,8 +132,8 @@ def needed(package: Package, present: frozenset[str]) -> Iterator[Group]:
 def resolve(index: Index, wanted: Iterable[str], present: frozenset[str] = frozenset()) -> tuple[Package, ...]:
     """The packages `wanted` with everything they need, sorted by name.
 
-    Dependencies on names in `present` (see `fulfilled`) are not followed. Recommended packages are not followed. Raises LockError, which says who wants
-    what, if no set of packages fulfils everything.
+    Dependencies on names in `present` (see `fulfilled`) are not followed, nor are recommendations.
+    Raises LockError, which says who wants what, if no set of packages fulfils everything.
     """
     wanted = tuple(wanted)
     provider = _Provider(index, wanted, present)
@@ -150,17 +150,16 @@ def resolve(index: Index, wanted: Iterable[str], present: frozenset[str] = froze
     return tuple(sorted(packages, key=lambda package: package.name))
 
 
-def _explain(index: Index, causes: Sequence[Any]) -> str:
-    lines = []
+def _explain(index: Index, causes: Iterable[Any]) -> str:
+    lines = set()
     for cause in causes:
         requirement: Requirement = cause.requirement
         there = [
-            f"{package} ({package.suite})" for relation in requirement.group for package in index.packages(relation.name)
+            f"{found} ({found.suite})" for relation in requirement.group for found in index.packages(relation.name)
         ]
-        lines.append(
-            f"  {requirement.wanted_by} needs {requirement}; there is: {', '.join(there) or 'no such package'}"
-        )
-    return "No set of packages fulfils all wishes:\n" + "\n".join(sorted(set(lines)))
+        available = ", ".join(there) or "no such package"
+        lines.add(f"  {requirement.wanted_by} needs {requirement}; there is: {available}")
+    return "No set of packages fulfils all wishes:\n" + "\n".join(sorted(lines))
 
 
 def _refuse_conflicts(packages: Sequence[Package]) -> None:

@@ -96,15 +96,17 @@ def load(name: str, folder: Path = VARIANTS) -> Variant:
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        raise UsageError(f"There is no variant {name!r}; there are: {', '.join(names(folder))}"
-                         f"{documents.nearest(name, names(folder))}")
+        raise UsageError(
+            f"There is no variant {name!r}; there are: {', '.join(names(folder))}"
+            f"{documents.nearest(name, names(folder))}"
+        )
     problems: list[Problem] = []
     document = _merged(name, folder, problems, ())
     if not problems:
         problems = _semantic_problems(document)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in sorted(problems))
-        raise VariantError(f"{len(problems)} problem{'s'[:len(problems) > 1]} in variant {name!r}:\n{lines}")
+        raise VariantError(f"{len(problems)} problem{'s'[: len(problems) > 1]} in variant {name!r}:\n{lines}")
     return _variant(name, document)
 
 

@@ -274,6 +274,4 @@ def _groups(text: str) -> Iterator[Group]:
     """
     if text:
         for group in PkgRelation.parse_relations(text):
-            yield tuple(
-                Relation(found["name"], *(found["version"] or ("", ""))) for found in group
-            )
+            yield tuple(Relation(found["name"], *(found["version"] or ("", ""))) for found in group)

@@ -31,4 +31,4 @@ def signed_text(content: bytes, source: str, keyring: Path = DEBIAN_KEYRING) -> 
             "The mirror, or something on the way to it, gave something that Debian did not publish. Nothing of it was"
             " used. Try another mirror (DEBIAN_MIRROR=http://...)."
         ) from error
-    return bytes(verified.bytes)
+    return verified.bytes or b""

@@ -1,0 +1,108 @@
+"""Every task of this project. A session is a few lines; the work is in scripts/.
+
+`scripts/nox` alone runs every check. Sessions share one environment, .venv, made from requirements.txt.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "unit", "build", "integration"]
+
+ROOT = Path(__file__).parent
+BIN = ROOT / ".venv" / "bin"
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the project's environment, which is made first if nox itself runs from elsewhere (uvx nox)."""
+    if Path(sys.prefix) != BIN.parent:
+        session.run("scripts/environment", external=True, silent=True)
+    session.run(str(BIN / program), *arguments, external=True)
+
+
+def verb(session: nox.Session, name: str, *arguments: str) -> None:
+    """Run `python -m scripts.<name>`; its exit status is the session's."""
+    run(session, "python", "-m", f"scripts.{name}", *arguments, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check code, YAML, shell, Dockerfiles and Lua, and that every generated file is up to date."""
+    run(session, "ruff", "check")
+    run(session, "ruff", "format", "--check")
+    run(session, "mypy")
+    run(session, "yamllint", "--strict", ".")
+    run(session, "python", "-m", "scripts.lint")
+    run(session, "python", "-m", "scripts.dockerfile", "--check")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Test the build system and the image's Lua; no engine needed. Arguments go to pytest."""
+    run(session, "pytest", "tests/unit", "-n", "2", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build variants: `-- debian [--platform linux/arm64|all]`; without arguments all, for all platforms."""
+    # In CI a package that the archive has dropped must not block a change: the build locks again, for itself only.
+    verb(session, "build", *(["--relock-gone"] if os.environ.get("CI") else []))
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Test the built images with real XMPP clients. Arguments go to pytest."""
+    run(session, "pytest", "tests/integration", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Lock variants against their archives: `-- [--at INSTANT] [NAME ...]`; prints what changed."""
+    verb(session, "lock")
+
+
+@nox.session
+def expand(session: nox.Session) -> None:
+    """Write the Dockerfiles from variants and locks; `-- --check` fails with a diff if one is stale."""
+    verb(session, "dockerfile")
+
+
+@nox.session
+def digests(session: nox.Session) -> None:
+    """Build all platforms and record their digests: `-- [NAME ...]`."""
+    verb(session, "build", "--update-digests")
+
+
+@nox.session
+def engine(session: nox.Session) -> None:
+    """Look after the embedded engine: `-- status|stop|remove`."""
+    verb(session, "engine")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure sizes and times, as ratios within one run, and write docs/benchmarks.md."""
+    verb(session, "bench")
+
+
+@nox.session
+def requirements(session: nox.Session) -> None:
+    """Resolve pyproject.toml into requirements.txt again: every package with its hashes, no index address."""
+    run(
+        session, "uv", "pip", "compile", "pyproject.toml", "--group", "dev", "--upgrade", "--universal",
+        "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header",
+        "--quiet", "--output-file", "requirements.txt",
+    )  # fmt: skip
+
+
+@nox.session(name="format")
+def format_(session: nox.Session) -> None:
+    """Format the Python code."""
+    run(session, "ruff", "check", "--fix")
+    run(session, "ruff", "format")

@@ -1,0 +1,325 @@
+"""Dockerfile + packages -> canonical OCI layout, loaded into the engine.
+
+    python -m scripts.build [--platform PLATFORM|all] [--no-cache] [--update-digests] [--relock-gone] [NAME ...]
+
+Builds the named variants for this machine's platform; without any name, all variants for all their platforms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import docker
+from filelock import FileLock, Timeout
+from python_on_whales.exceptions import DockerException
+
+from scripts import digests, dockerfile, engine, errors, fetch, lock, oci, paths, platforms, toolset, variants
+from scripts.console import console, mebibytes, step_progress, table
+from scripts.documents import nearest
+from scripts.engine import Engine
+from scripts.errors import BuildError, GoneError, StaleError, UsageError
+from scripts.lock import Lock
+from scripts.oci import Image, Layout
+from scripts.platforms import PLATFORMS, Platform
+from scripts.variants import Variant
+
+_LOG_LINES = 25  # of the build log, shown when it fails
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to build: a variant with its lock and Dockerfile; `committed` unless it was locked again just now."""
+
+    variant: Variant
+    lock: Lock
+    dockerfile: Path
+    committed: bool = True
+
+    @property
+    def version(self) -> str:
+        """The image's version."""
+        return self.lock.version(self.variant)
+
+    @property
+    def tags(self) -> tuple[str, str]:
+        """Names under which the image is loaded."""
+        return f"prosody:{self.variant.name}", f"prosody:{self.version}-{self.variant.name}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: its layout, and the seconds it took."""
+
+    recipe: Recipe
+    layout: Layout
+    seconds: float
+    loaded: Image | None = field(default=None)
+
+
+def recipe(name: str) -> Recipe:
+    """The committed recipe of a variant.
+
+    Raises StaleError if the committed Dockerfile is not the one that variant and lock give.
+    """
+    variant = variants.load(name)
+    locked = lock.load(variant, lock.path_of(name))
+    path = dockerfile.path_of(name)
+    if not path.is_file() or path.read_text() != dockerfile.expand(variant, locked):
+        raise StaleError(
+            f"{path.relative_to(paths.ROOT)} is not up to date. Write it again with: scripts/nox -s expand"
+        )
+    return Recipe(variant, locked, path)
+
+
+def relocked(name: str) -> Recipe:
+    """A recipe made from the archives as they are now, in the scratch folder; nothing committed is touched."""
+    folder = paths.SCRATCH / "relocked" / name
+    locked = lock.relock(name, target=folder / "lock.json")
+    variant = variants.load(name)
+    paths.write_text(folder / "Dockerfile", dockerfile.expand(variant, locked))
+    return Recipe(variant, locked, folder / "Dockerfile", committed=False)
+
+
+def build(
+    found: Recipe, targets: Sequence[Platform], tool: Engine, *, cache: bool = True, folder: Path | None = None
+) -> Layout:
+    """Build `found` for `targets` into the canonical layout `folder` (default: dist/<variant>).
+
+    The packages must be in the cache already. Raises BuildError with the end of BuildKit's log.
+    """
+    name = found.variant.name
+    folder = folder or paths.DIST / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    paths.SCRATCH.mkdir(exist_ok=True)
+    with _alone(f"build-{name}"), tempfile.TemporaryDirectory(prefix="build-", dir=paths.SCRATCH) as scratch:
+        layout = Path(scratch) / "layout"
+        contexts = {f"packages-{target.tag}": _packages(found.lock, target, Path(scratch)) for target in targets}
+        contexts["tools"] = _tools(Path(scratch))
+        with console.status(f"Building {name}") as status:
+            recent: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
+            try:
+                for line in _buildx(found, targets, tool, contexts, layout, cache=cache):
+                    recent.append(line.rstrip())
+                    if line.startswith("#") and " [" in line:
+                        status.update(f"Building {name}: {line.rstrip()[:100]}")
+            except DockerException as error:
+                raise BuildError(
+                    f"BuildKit could not build {name}. The end of its log:\n" + "\n".join(recent)
+                ) from error
+        with step_progress() as progress:
+            task = progress.add_task(f"Packing {name}", total=len(targets) * (len(found.variant.layers) + 1))
+            return oci.canonicalise(layout, folder, advance=lambda: progress.advance(task))
+
+
+def _buildx(
+    found: Recipe,
+    targets: Sequence[Platform],
+    tool: Engine,
+    contexts: Mapping[str, Path],
+    layout: Path,
+    *,
+    cache: bool,
+) -> Iterator[str]:
+    """Run buildx; yields the lines of its log, raises DockerException if it fails."""
+    lines = tool.whales().buildx.build(
+        paths.ROOT,
+        file=found.dockerfile,
+        builder=tool.builder,
+        platforms=[target.name for target in targets],
+        build_contexts={key: str(value) for key, value in contexts.items()},
+        build_args={"SOURCE_DATE_EPOCH": str(found.lock.epoch), "BUILDKIT_MULTI_PLATFORM": "1"},
+        # The exporter never packs: how it would do so depends on the engine's version (see oci).
+        output={
+            "type": "oci",
+            "tar": "false",
+            "dest": str(layout),
+            "oci-mediatypes": "true",
+            "compression": "uncompressed",
+            "force-compression": "true",
+        },
+        provenance=False,
+        sbom=False,
+        cache=cache,
+        progress="plain",
+        stream_logs=True,
+    )
+    yield from cast("Iterator[str]", lines)
+
+
+def load(layout: Layout, image: Image, tags: Sequence[str], tool: Engine) -> None:
+    """Load one platform of `layout` into the engine, unless it is there under these names."""
+    client = tool.sdk(timeout=300)
+    try:
+        if all(_is_loaded(client, tag, image) for tag in tags):
+            return
+        with tempfile.TemporaryFile(dir=paths.SCRATCH) as stream:
+            oci.archive(layout, image, tags, stream)
+            stream.seek(0)
+            client.images.load(stream)
+    except docker.errors.DockerException as error:
+        raise BuildError(f"The engine did not take the image: {error}") from error
+    finally:
+        client.close()
+
+
+def _is_loaded(client: docker.DockerClient, tag: str, image: Image) -> bool:
+    try:
+        return client.images.get(tag).id in (image.manifest, image.config)
+    except docker.errors.ImageNotFound:
+        return False
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Let one process at a time do this in this checkout; the others wait."""
+    guard = FileLock(paths.SCRATCH / f"{name}.lock")
+    try:
+        guard.acquire(timeout=0)
+    except Timeout:
+        console.print("Another build of this checkout is running; waiting for it to end.")
+        guard.acquire()
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def _packages(locked: Lock, platform: Platform, scratch: Path) -> Path:
+    """Folder that stands in for the Dockerfile's stage of the same name: exactly the locked files, by layer."""
+    folder = scratch / f"packages-{platform.tag}"
+    for package in locked.platforms[platform.name]:
+        target = folder / package.layer / package.file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(fetch.blob(package.sha256))
+        except OSError:  # the cache is on another file system
+            shutil.copyfile(fetch.blob(package.sha256), target)
+    return folder
+
+
+def _tools(scratch: Path) -> Path:
+    """Folder that stands in for the Dockerfile's stage of the same name: the locked busybox."""
+    target = scratch / "tools" / "bin" / "busybox"
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(toolset.unpack("busybox").root / "usr/bin/busybox", target)
+    target.chmod(0o755)
+    return scratch / "tools"
+
+
+def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespace) -> Built:
+    """Fetch, build, compare with the committed digests, and load this machine's platform."""
+    start = time.monotonic()
+    found = recipe(name)
+    wanted = _platforms(found.variant, targets)
+    try:
+        found.lock.fetch(wanted, label=f"packages of {name}")
+    except GoneError as error:
+        if not options.relock_gone:
+            raise
+        console.print(f"[yellow]warning:[/] {error}\nLocking again, only for this build.", highlight=False)
+        found = relocked(name)
+        found.lock.fetch(wanted, label=f"packages of {name}")
+    tool = engine.find()
+    layout = build(found, wanted, tool, cache=not options.no_cache)
+    everything = len(wanted) == len(found.variant.platforms)
+    if options.update_digests:
+        if not everything:
+            raise UsageError("Digests are recorded for all platforms at once: --platform all")
+        written = paths.write_text(digests.path_of(name), digests.dump(layout))
+        console.print(f"{digests.path_of(name).relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
+    elif found.committed:
+        _compare(name, layout, everything)
+    native = platforms.native()
+    loaded = next((image for image in layout.images if image.platform == native), None)
+    if loaded is not None:
+        with console.status("Loading the image"):
+            load(layout, loaded, found.tags, tool)
+    return Built(found, layout, time.monotonic() - start, loaded)
+
+
+def _compare(name: str, layout: Layout, everything: bool) -> None:
+    committed = digests.load(name)
+    if committed is None:
+        console.print(f"[yellow]warning:[/] {name} has no committed digests yet; record them: scripts/nox -s digests")
+        return
+    digests.compare(name, committed, layout, everything)
+
+
+def _platforms(variant: Variant, wanted: Sequence[str]) -> tuple[Platform, ...]:
+    """Platforms by name, in the variant's order."""
+    if "all" in wanted:
+        return variant.platforms
+    for name in wanted:
+        if name not in PLATFORMS:
+            raise UsageError(
+                f"There is no platform {name!r}; there are: all, {', '.join(PLATFORMS)}{nearest(name, PLATFORMS)}"
+            )
+        if PLATFORMS[name] not in variant.platforms:
+            raise UsageError(
+                f"Variant {variant.name!r} is not made for {name}; it is for: {', '.join(map(str, variant.platforms))}"
+            )
+    return tuple(platform for platform in variant.platforms if platform.name in wanted)
+
+
+def report(built: Built, tool: Engine) -> None:
+    """Print how to run the image, and the table of numbers that ends every build."""
+    rows = table(f"{built.recipe.tags[1]}", "platform", "size", "config digest", "seconds",
+                 numeric=frozenset({"size", "seconds"}))  # fmt: skip
+    images = built.layout.images
+    for image in images:
+        rows.add_row(image.platform.name, mebibytes(image.size), image.config,
+                     f"{built.seconds:.1f}" if len(images) == 1 else "")  # fmt: skip
+    if len(images) > 1:
+        rows.add_row(
+            "all", mebibytes(sum(image.size for image in images)), f"index {built.layout.index}", f"{built.seconds:.1f}"
+        )
+    if built.loaded is not None:
+        client = "scripts/docker" if tool.embedded else "docker"
+        console.print(
+            f"Loaded as {' and '.join(built.recipe.tags)}. Run it with:\n\n"
+            f"  {client} run --detach --name prosody --publish 5222:5222 --publish 5269:5269"
+            f" --volume prosody:/var/lib/prosody --env PROSODY_DOMAIN=localhost"
+            f" --env PROSODY_ACCOUNTS=you@localhost:secret {built.recipe.tags[0]}\n",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    console.print(rows)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="nox -s build --", description="Build variants.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="variant (default: all, for all platforms)")
+    parser.add_argument(
+        "--platform",
+        action="append",
+        metavar="PLATFORM",
+        help="platform such as linux/arm64, or all; may be repeated (default: this machine's)",
+    )
+    parser.add_argument("--no-cache", action="store_true", help="do not use BuildKit's cache")
+    parser.add_argument("--update-digests", action="store_true", help="record the digests instead of comparing them")
+    parser.add_argument(
+        "--relock-gone",
+        action="store_true",
+        help="if the archive dropped a locked package, lock again just for this build (its digests are not compared)",
+    )
+    options = parser.parse_args(arguments)
+    targets = options.platform or (
+        [platforms.native().name] if options.names and not options.update_digests else ["all"]
+    )
+    finished = [build_and_load(name, targets, options) for name in options.names or variants.names()]
+    tool = engine.find()
+    for built in finished:
+        report(built, tool)
+
+
+if __name__ == "__main__":
+    errors.run(main)

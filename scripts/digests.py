@@ -1,0 +1,86 @@
+"""The committed digests of a variant, and the comparison of a build with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts import paths
+from scripts.errors import DigestError
+from scripts.oci import Image, Layout
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests (`sha256:...`) of all platforms of a variant: platform -> (config, manifest)."""
+
+    index: str
+    platforms: dict[str, tuple[str, str]]
+
+
+def path_of(name: str) -> Path:
+    """Where the digests of a variant are kept."""
+    return paths.IMAGES / name / "digests.json"
+
+
+def load(name: str) -> Digests | None:
+    """The committed digests, None if there are none yet. Raises DigestError if the file is broken."""
+    path = path_of(name)
+    if not path.is_file():
+        return None
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+        return Digests(
+            value["index"],
+            {platform: (found["config"], found["manifest"]) for platform, found in value["platforms"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DigestError(
+            f"{path.relative_to(paths.ROOT)} is not a file of digests ({error!r})."
+            f" Write it again with: scripts/nox -s digests -- {name}"
+        ) from error
+
+
+def dump(layout: Layout) -> str:
+    """Text of a digests file for a layout of all platforms."""
+    value = {
+        "index": layout.index,
+        "platforms": {
+            image.platform.name: {"config": image.config, "manifest": image.manifest} for image in layout.images
+        },
+    }
+    return json.dumps(value, indent=2) + "\n"
+
+
+def compare(name: str, committed: Digests, layout: Layout, everything: bool) -> None:
+    """Raise DigestError, which says what differs, unless `layout` is what is committed.
+
+    The index is compared only if the layout holds `everything`: all platforms of the variant.
+    """
+    differences: list[str] = []
+    for image in layout.images:
+        differences += _differences(image, committed.platforms.get(image.platform.name))
+    if everything and not differences and committed.index != layout.index:
+        differences.append(f"  index: {committed.index} committed, {layout.index} built")
+    if differences:
+        where = path_of(name).relative_to(paths.ROOT)
+        raise DigestError(
+            f"The build of {name} is not the one whose digests are committed ({where}):\n"
+            + "\n".join(differences)
+            + "\nIf a file of the image or the lock was changed on purpose, record the new digests with:"
+            f" scripts/nox -s digests -- {name}"
+        )
+
+
+def _differences(image: Image, expected: tuple[str, str] | None) -> Sequence[str]:
+    if expected is None:
+        return [f"  {image.platform}: not committed, {image.config} built"]
+    if image.config != expected[0]:
+        return [f"  {image.platform}: config {expected[0]} committed, {image.config} built"]
+    if image.manifest != expected[1]:
+        what = "same content, but packed differently"
+        return [f"  {image.platform}: {what}: manifest {expected[1]} committed, {image.manifest} built"]
+    return []
