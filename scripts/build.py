@@ -89,6 +89,24 @@ def relocked(name: str) -> Recipe:
     return Recipe(variant, locked, folder / "Dockerfile", committed=False)
 
 
+def prepare(name: str, targets: Sequence[Platform], *, relock_gone: bool = False) -> Recipe:
+    """The recipe of a variant, with the packages for `targets` in the cache.
+
+    If the archive has dropped a package for good, the variant is locked again for this build only if `relock_gone`;
+    else GoneError is raised.
+    """
+    found = recipe(name)
+    try:
+        found.lock.fetch(targets, label=f"packages of {name}")
+    except GoneError as error:
+        if not relock_gone:
+            raise
+        console.print(f"[yellow]warning:[/] {error}\nLocking again, only for this build.", highlight=False)
+        found = relocked(name)
+        found.lock.fetch(targets, label=f"packages of {name}")
+    return found
+
+
 def build(
     found: Recipe, targets: Sequence[Platform], tool: Engine, *, cache: bool = True, folder: Path | None = None
 ) -> Layout:
@@ -218,16 +236,8 @@ def _tools(scratch: Path) -> Path:
 def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespace) -> Built:
     """Fetch, build, compare with the committed digests, and load this machine's platform."""
     start = time.monotonic()
-    found = recipe(name)
-    wanted = _platforms(found.variant, targets)
-    try:
-        found.lock.fetch(wanted, label=f"packages of {name}")
-    except GoneError as error:
-        if not options.relock_gone:
-            raise
-        console.print(f"[yellow]warning:[/] {error}\nLocking again, only for this build.", highlight=False)
-        found = relocked(name)
-        found.lock.fetch(wanted, label=f"packages of {name}")
+    wanted = _platforms(variants.load(name), targets)
+    found = prepare(name, wanted, relock_gone=options.relock_gone)
     tool = engine.find()
     layout = build(found, wanted, tool, cache=not options.no_cache)
     everything = len(wanted) == len(found.variant.platforms)

@@ -1,0 +1,54 @@
+"""QEMU user emulation, to run images of other platforms in tests. Building never needs it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scripts import toolset
+from scripts.errors import EngineError
+from scripts.platforms import Platform
+
+# binfmt_misc is mounted where nobody sees it: in a mount namespace of its own, which lasts until the program's standard
+# input ends, or until it is killed. $1: name of the entry, $2: the rule.
+_HOLD = """set -e
+table=/proc/sys/fs/binfmt_misc
+mount -t binfmt_misc binfmt_misc "$table"
+if [ -e "$table/$1" ]; then echo -1 > "$table/$1"; fi
+printf '%s' "$2" > "$table/register"
+echo ready
+read -r _ || true
+echo -1 > "$table/$1"
+"""
+
+
+@contextmanager
+def emulated(platform: Platform) -> Iterator[None]:
+    """Let this machine's kernel run programs of `platform` while the block runs.
+
+    The kernel is told to start the locked QEMU for them (Documentation/admin-guide/binfmt-misc.rst). Flag F opens QEMU
+    at once, so containers need not hold it. The entry has a name of its own and goes with the block; one that a killed
+    run left is replaced. Raises EngineError without the needed rights.
+    """
+    tools = toolset.unpack("emulation").root
+    interpreter = tools / "usr/bin" / f"qemu-{platform.qemu}"
+    rule = (tools / "usr/share/qemu/binfmt.d" / f"qemu-{platform.qemu}.conf").read_text().strip()
+    # Kind, offset, magic and mask stay; name, interpreter and flags are ours.
+    kind, offset, magic, mask = rule.split(":")[2:6]
+    name = f"prosody-{platform.qemu}"
+    own = f":{name}:{kind}:{offset}:{magic}:{mask}:{interpreter}:F"
+    with subprocess.Popen(
+        ["unshare", "--mount", "/bin/sh", "-c", _HOLD, "sh", name, own],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        if holder.stdout is None or holder.stdout.readline() != "ready\n":
+            reason = holder.communicate()[1].strip()
+            raise EngineError(f"The kernel does not take a rule for emulation (binfmt_misc): {reason}")
+        try:
+            yield
+        finally:
+            holder.communicate()

@@ -1,0 +1,150 @@
+"""Containers under test: started by the engine the build uses, reached on the loopback, removed in the end."""
+
+from __future__ import annotations
+
+import io
+import socket
+import tarfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from docker.models.volumes import Volume
+
+from scripts.platforms import Platform
+
+DOMAIN = "chat.example"
+ACCOUNTS = {f"alice@{DOMAIN}": 'alice\'s "pass"]] word', f"bob@{DOMAIN}": "bob:pass,word"}
+# What the image promises to run under, and the tests therefore always use.
+CONFINED: dict[str, Any] = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+_PATIENCE = 60.0  # seconds; emulated processors are slow
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image in the engine: its name, and the platform that it is to run as."""
+
+    name: str
+    platform: Platform
+
+
+@dataclass
+class Server:
+    """A running Prosody; `volume` outlives the container, so a restart keeps the data."""
+
+    client: docker.DockerClient
+    image: LoadedImage
+    environment: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    container: Container | None = None
+    volume: Volume | None = None
+
+    def start(self) -> None:
+        """Create the container and wait until clients can connect."""
+        if self.volume is None:
+            self.volume = self.client.volumes.create(f"prosody-test-{uuid.uuid4().hex[:8]}")
+        mounts = {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}}
+        self.container = self.client.containers.run(
+            self.image.name,
+            detach=True,
+            platform=self.image.platform.name,
+            environment=dict(self.environment),
+            ports={"5222/tcp": ("127.0.0.1", None), "5223/tcp": ("127.0.0.1", None)},
+            volumes=mounts,
+            **CONFINED | dict(self.options),
+        )
+        self.wait_for(self.accepts_clients, "clients can connect")
+
+    def restart(self) -> None:
+        """Replace the container by a new one on the same data."""
+        self.remove_container()
+        self.start()
+
+    @property
+    def running(self) -> Container:
+        """The container, which must have been started."""
+        assert self.container is not None, "the server was not started"
+        return self.container
+
+    def port(self, inside: int = 5222) -> int:
+        """Port on 127.0.0.1 that leads to a port of the container."""
+        self.running.reload()
+        return int(self.running.ports[f"{inside}/tcp"][0]["HostPort"])
+
+    def accepts_clients(self) -> bool:
+        """Whether the server answers a client's stream header with its features."""
+        header = (
+            f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client'"
+            " xmlns:stream='http://etherx.jabber.org/streams'>"
+        )
+        try:
+            with socket.create_connection(("127.0.0.1", self.port()), timeout=5) as connection:
+                connection.sendall(header.encode())
+                answer = b""
+                while b"</stream:features>" not in answer:
+                    chunk = connection.recv(4096)
+                    if not chunk:
+                        return False
+                    answer += chunk
+        except (OSError, KeyError, IndexError, TypeError):
+            return False
+        return True
+
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until `condition` holds; fails with the log if the container ends or it takes too long."""
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            self.running.reload()
+            assert self.running.status in ("created", "running"), f"the container ended:\n{self.log()}"
+            assert time.monotonic() < deadline, f"{what}: not within {_PATIENCE:.0f} s:\n{self.log()}"
+            time.sleep(0.05)
+
+    def log(self) -> str:
+        """What the container has printed so far."""
+        return self.running.logs().decode(errors="replace")
+
+    def read(self, path: str) -> bytes:
+        """Content of a file in the container."""
+        chunks, _ = self.running.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            member = archive.extractfile(archive.getmembers()[0])
+            assert member is not None, f"{path} is not a file"
+            return member.read()
+
+    def certificate(self, folder: Path) -> Path:
+        """The certificate that the server made for itself, as a file in `folder`."""
+        path = folder / f"{DOMAIN}.crt"
+        path.write_bytes(self.read(f"/var/lib/prosody/certificates/{DOMAIN}.crt"))
+        return path
+
+    def remove_container(self) -> None:
+        """Stop and remove the container; the volume stays."""
+        if self.container is not None:
+            self.container.remove(force=True)
+            self.container = None
+
+    def remove(self) -> None:
+        """Remove the container and its data."""
+        self.remove_container()
+        if self.volume is not None:
+            self.volume.remove(force=True)
+            self.volume = None
+
+
+@contextmanager
+def serving(client: docker.DockerClient, image: LoadedImage, **environment: str) -> Iterator[Server]:
+    """A started server with the tests' accounts; `environment` adds to its variables."""
+    accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())
+    variables = {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts} | environment
+    server = Server(client, image, variables)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
