@@ -35,7 +35,7 @@ def client(tool: Engine) -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
-    """Recipe of the debian variant with its packages fetched; locked again if the archive dropped one and this is CI."""
+    """The debian variant with its packages fetched; in CI locked again if the archive dropped one of them."""
     targets = (platforms.native(), PLATFORMS["linux/arm64"])
     return build.prepare("debian", targets, relock_gone=bool(os.environ.get("CI")))
 

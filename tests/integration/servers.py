@@ -42,6 +42,7 @@ class Server:
     image: LoadedImage
     environment: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
+    mounts: dict[str, dict[str, str]] = field(default_factory=dict)
     container: Container | None = None
     volume: Volume | None = None
 
@@ -49,7 +50,7 @@ class Server:
         """Create the container and wait until clients can connect."""
         if self.volume is None:
             self.volume = self.client.volumes.create(f"prosody-test-{uuid.uuid4().hex[:8]}")
-        mounts = {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}}
+        mounts = {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}} | self.mounts
         self.container = self.client.containers.run(
             self.image.name,
             detach=True,

@@ -1,0 +1,159 @@
+"""The same bytes from every build: without cache, from another engine, without Python, offline, two at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from scripts import build, engine, fetch, mirrors, paths, platforms, toolset
+from scripts.build import Recipe
+from scripts.embedded import Embedded
+from scripts.engine import Engine
+from scripts.oci import Layout
+from scripts.platforms import PLATFORMS
+
+TARGETS = tuple(dict.fromkeys((platforms.native(), PLATFORMS["linux/arm64"])))
+BUILD = [sys.executable, "-m", "scripts.build", "debian"]
+
+
+def tree(folder: Path) -> Mapping[str, str]:
+    """Relative path -> SHA-256 of every file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """An empty folder on the same file system as the builds."""
+    folder = paths.SCRATCH / "test" / "reproducible"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def next_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A second embedded engine, of a newer version, beside the one that builds everything else."""
+    monkeypatch.setenv("PROSODY_ENGINE", "engine-next")
+    yield engine.find()
+    Embedded("engine-next").remove()
+
+
+def test_two_builds_without_cache_give_the_same_bytes(
+    recipe: Recipe, layout: Layout, tool: Engine, scratch: Path
+) -> None:
+    first = build.build(recipe, TARGETS, tool, cache=False, folder=scratch / "first")
+    second = build.build(recipe, TARGETS, tool, cache=False, folder=scratch / "second")
+    assert tree(first.folder) == tree(second.folder) == tree(layout.folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="the embedded engine needs root on Linux")
+def test_another_engine_version_gives_the_same_bytes(
+    recipe: Recipe, layout: Layout, tool: Engine, next_engine: Engine, scratch: Path
+) -> None:
+    assert next_engine.version != tool.version
+    other = build.build(recipe, TARGETS, next_engine, cache=False, folder=scratch / "other")
+    assert tree(other.folder) == tree(layout.folder)
+
+
+def test_plain_buildx_gives_the_same_configuration(recipe: Recipe, layout: Layout, tool: Engine, scratch: Path) -> None:
+    """No Python in between: BuildKit itself fetches every package, by URL and checksum.
+
+    Only the `tools` stage is replaced, because its default is an image of a registry.
+    """
+    tools = scratch / "tools"
+    (tools / "bin").mkdir(parents=True)
+    shutil.copy(toolset.unpack("busybox").root / "usr/bin/busybox", tools / "bin" / "busybox")
+    archive = scratch / "image.tar"
+    native = platforms.native()
+    subprocess.run(
+        [
+            *(str(tool.client), "buildx", "build", "--builder", tool.builder, "--no-cache", "--progress", "plain"),
+            *("--file", str(recipe.dockerfile), "--platform", native.name, "--provenance", "false"),
+            *("--build-context", f"tools={tools}", "--build-arg", f"SOURCE_DATE_EPOCH={recipe.lock.epoch}"),
+            *mirror_arguments(recipe),
+            *("--output", f"type=oci,dest={archive},tar=true,oci-mediatypes=true", str(paths.ROOT)),
+        ],
+        env=os.environ | tool.environment,
+        check=True,
+        capture_output=True,
+    )
+    shutil.unpack_archive(archive, scratch / "plain")
+    built = scratch / "plain"
+    descriptor = json.loads((built / "index.json").read_text())["manifests"][0]
+    manifest = json.loads((built / "blobs" / descriptor["digest"].replace(":", "/")).read_text())
+    expected = next(image for image in layout.images if image.platform == native)
+    assert manifest["config"]["digest"] == expected.config
+
+
+def mirror_arguments(recipe: Recipe) -> Iterator[str]:
+    """Build arguments that name, for each archive, the mirror that this machine would ask first."""
+    for archive in sorted({package.archive for package in recipe.lock.platforms[platforms.native().name]}):
+        first = mirrors.mirrors(archive, recipe.lock.snapshot)[0]
+        yield from ("--build-arg", f"{mirrors.variable(archive)}={first}")
+
+
+def test_two_builds_at_once_both_end_well(layout: Layout) -> None:
+    del layout  # fetched and built before
+    running = [
+        subprocess.Popen(BUILD, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
+
+
+def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(layout: Layout) -> None:
+    del layout
+    before = set(paths.SCRATCH.iterdir())
+    process = subprocess.Popen(
+        [*BUILD, "--no-cache"], cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        process.wait(timeout=4)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert set(paths.SCRATCH.iterdir()) <= before
+    done = subprocess.run(BUILD, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs root and unshare(1)")
+def test_a_warm_cache_needs_no_network(layout: Layout) -> None:
+    """In a network namespace where not even the loopback is up; the engine is reached through its socket."""
+    del layout
+    done = subprocess.run(["unshare", "--net", *BUILD], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs root and unshare(1)")
+def test_a_cold_cache_without_network_is_a_clear_error(layout: Layout, tmp_path: Path) -> None:
+    del layout
+    done = subprocess.run(
+        ["unshare", "--net", *BUILD],
+        cwd=paths.ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == fetch.FetchError.exit_status, done.stderr
+    assert "could not be fetched" in done.stderr
+    assert "Check the network" in done.stderr
+    assert "Traceback" not in done.stderr
