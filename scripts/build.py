@@ -133,9 +133,10 @@ def build(
                 raise BuildError(
                     f"BuildKit could not build {name}. The end of its log:\n" + "\n".join(recent)
                 ) from error
+        layers = dockerfile.layers(found.variant)
         with step_progress() as progress:
-            task = progress.add_task(f"Packing {name}", total=len(targets) * (len(found.variant.layers) + 1))
-            return oci.canonicalise(layout, folder, advance=lambda: progress.advance(task))
+            task = progress.add_task(f"Packing {name}", total=len(targets) * len(layers))
+            return oci.canonicalise(layout, folder, layers, advance=lambda: progress.advance(task))
 
 
 def _buildx(

@@ -48,7 +48,7 @@ def expand(variant: Variant, locked: Lock) -> str:
         variant=variant,
         image=variant.image,
         lock=locked,
-        layers=[*variant.layers, CONFIGURATION],
+        layers=layers(variant),
         version=locked.version(variant),
         busybox=_BUSYBOX,
         archives=[_Archive(mirrors.variable(name), mirrors.snapshot_url(name, locked.snapshot)) for name in names],
@@ -56,6 +56,11 @@ def expand(variant: Variant, locked: Lock) -> str:
         platforms=[(platform, locked.platforms[platform.name]) for platform in variant.platforms],
         assemble=(paths.IMAGES / "assemble.sh").read_text().rstrip("\n"),
     )
+
+
+def layers(variant: Variant) -> tuple[str, ...]:
+    """Names of the image's layers, lowest first."""
+    return (*variant.layers, CONFIGURATION)
 
 
 def path_of(name: str) -> Path:

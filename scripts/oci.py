@@ -1,8 +1,8 @@
 """Any OCI image layout -> the canonical one: same content, packed the same way everywhere.
 
 Engines pack layers with the compressor they happen to carry, so they do not pack here: they give uncompressed layers,
-and this module packs them with one pinned zstd. Manifests and indexes are written as canonical JSON. The image's
-configuration stays byte for byte as BuildKit wrote it, so its digest is also that of a plain `docker buildx build`.
+and this module packs them with one pinned zstd. Configuration, manifests and indexes are written as canonical JSON. The
+build history in the configuration is written anew, a line a layer: its wording differs between versions of BuildKit.
 
 Terms and formats: OCI image specification 1.1 (image-layout, index, manifest, descriptor).
 """
@@ -34,6 +34,7 @@ _PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}-{_LEVEL}"
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -65,10 +66,13 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def canonicalise(source: Path, target: Path, *, advance: Callable[[], None] = lambda: None) -> Layout:
+def canonicalise(
+    source: Path, target: Path, layer_names: Sequence[str], *, advance: Callable[[], None] = lambda: None
+) -> Layout:
     """Write the canonical form of the layout `source` to `target`, replacing it at once or not at all.
 
-    `advance` is called for each layer that is done. Raises BuildError if `source` is not a layout of uncompressed
+    `layer_names` says what each layer is, lowest first, for the history; `advance` is called for each that is done.
+    Raises BuildError if `source` is not a layout of uncompressed
     layers, or not what its digests say.
     """
     manifests = sorted(_manifests(source), key=lambda pair: list(PLATFORMS).index(pair[0].name))
@@ -89,8 +93,9 @@ def canonicalise(source: Path, target: Path, *, advance: Callable[[], None] = la
     images = []
     entries = []
     for platform, manifest in manifests:
-        config = manifest["config"]["digest"]
-        _link(_verified(source, config), _blob(temporary, config))
+        config_content = _configuration(_verified(source, manifest["config"]["digest"]).read_bytes(), layer_names)
+        config = digest_of(config_content)
+        _blob(temporary, config).write_bytes(config_content)
         descriptors = [
             {"mediaType": f"{_LAYER}+zstd", "digest": packed[layer["digest"]][0], "size": packed[layer["digest"]][1]}
             for layer in manifest["layers"]
@@ -99,7 +104,7 @@ def canonicalise(source: Path, target: Path, *, advance: Callable[[], None] = la
             {
                 "schemaVersion": 2,
                 "mediaType": _MANIFEST,
-                "config": {key: manifest["config"][key] for key in ("mediaType", "digest", "size")},
+                "config": {"mediaType": _CONFIG, "digest": config, "size": len(config_content)},
                 "layers": descriptors,
             }
         )
@@ -118,6 +123,17 @@ def canonicalise(source: Path, target: Path, *, advance: Callable[[], None] = la
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     return Layout(target, digest_of(index), tuple(images))
+
+
+def _configuration(content: bytes, layer_names: Sequence[str]) -> bytes:
+    """Canonical form of an image configuration: the fields of the specification, and a history of our own words."""
+    value = json.loads(content)
+    kept = {key: value[key] for key in ("architecture", "config", "created", "os", "rootfs", "variant") if key in value}
+    count = len(value["rootfs"]["diff_ids"])
+    if count != len(layer_names):
+        raise BuildError(f"The image has {count} layers instead of {len(layer_names)}: {', '.join(layer_names)}.")
+    history = [{"created": value["created"], "created_by": f"COPY /layers/{name}/ /"} for name in layer_names]
+    return _canonical({**kept, "history": history})
 
 
 def archive(layout: Layout, image: Image, tags: Sequence[str], stream: io.BufferedIOBase) -> None:

@@ -21,13 +21,12 @@ class RefusedError(Exception):
 class Client(slixmpp.ClientXMPP):
     """A client whose incoming messages wait in a queue."""
 
-    def __init__(self, jid: str, password: str, certificate: Path, *, mechanism: str | None = None) -> None:
+    def __init__(self, jid: str, password: str, certificate: Path) -> None:
         super().__init__(f"{jid}/{uuid.uuid4().hex[:6]}", password)
         self.ca_certs = certificate
         self.enable_direct_tls = False
         self.register_plugin("xep_0313")  # message archive management
         self.register_plugin("xep_0199")  # ping
-        self.plugin["feature_mechanisms"].use_mech = mechanism
         self.messages: asyncio.Queue[Any] = asyncio.Queue()
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.add_event_handler("message", self.messages.put_nowait)
@@ -64,13 +63,12 @@ async def connected(
     certificate: Path,
     *,
     available: bool = True,
-    mechanism: str | None = None,
 ) -> AsyncIterator[Client]:
     """A client that is logged in; raises RefusedError if the server does not let it in.
 
     The server's certificate is verified against `certificate` and the JID's domain.
     """
-    client = Client(jid, password, certificate, mechanism=mechanism)
+    client = Client(jid, password, certificate)
     client.connect("127.0.0.1", port)
     try:
         await asyncio.wait_for(asyncio.shield(client.outcome), _PATIENCE)

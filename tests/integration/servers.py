@@ -50,15 +50,14 @@ class Server:
         """Create the container and wait until clients can connect."""
         if self.volume is None:
             self.volume = self.client.volumes.create(f"prosody-test-{uuid.uuid4().hex[:8]}")
-        mounts = {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}} | self.mounts
+        options: dict[str, Any] = {
+            "environment": dict(self.environment),
+            "platform": self.image.platform.name,
+            "ports": {"5222/tcp": ("127.0.0.1", None), "5223/tcp": ("127.0.0.1", None)},
+            "volumes": {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}} | self.mounts,
+        }
         self.container = self.client.containers.run(
-            self.image.name,
-            detach=True,
-            platform=self.image.platform.name,
-            environment=dict(self.environment),
-            ports={"5222/tcp": ("127.0.0.1", None), "5223/tcp": ("127.0.0.1", None)},
-            volumes=mounts,
-            **CONFINED | dict(self.options),
+            self.image.name, detach=True, **options | CONFINED | dict(self.options)
         )
         self.wait_for(self.accepts_clients, "clients can connect")
 
@@ -76,7 +75,8 @@ class Server:
     def port(self, inside: int = 5222) -> int:
         """Port on 127.0.0.1 that leads to a port of the container."""
         self.running.reload()
-        return int(self.running.ports[f"{inside}/tcp"][0]["HostPort"])
+        ports: Any = self.running.ports
+        return int(ports[f"{inside}/tcp"][0]["HostPort"])
 
     def accepts_clients(self) -> bool:
         """Whether the server answers a client's stream header with its features."""

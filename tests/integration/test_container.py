@@ -145,7 +145,7 @@ def test_prosodyctl_works_in_a_running_container(own_server: Server) -> None:
     status, output = own_server.running.exec_run(["prosodyctl", "shell", "server:uptime()"])
     assert status == 0, output
     status, output = own_server.running.exec_run(["prosodyctl", "check", "config"])
-    assert status == 0, output.decode()
+    assert status == 0, output
 
 
 def test_a_stop_is_graceful_and_quick(own_server: Server) -> None:

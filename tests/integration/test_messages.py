@@ -26,6 +26,7 @@ def test_messages_go_both_ways_over_verified_tls(server: Server, certificate: Pa
                 assert client.transport is not None
                 assert client.transport.get_extra_info("cipher"), "the stream is not encrypted"
             mechanism = alice.plugin["feature_mechanisms"].mech
+            assert mechanism is not None
             assert mechanism.name.startswith("SCRAM-"), f"logged in with {mechanism.name}"
             alice.say(BOB, "hello bob <&> ünïcode 🙂")
             assert await bob.next_message() == "hello bob <&> ünïcode 🙂"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from scripts import build, engine, fetch, mirrors, paths, platforms, toolset
+from scripts import build, dockerfile, engine, mirrors, oci, paths, platforms, toolset
 from scripts.build import Recipe
 from scripts.embedded import Embedded
 from scripts.engine import Engine
+from scripts.errors import FetchError
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS
 
@@ -69,7 +70,7 @@ def test_another_engine_version_gives_the_same_bytes(
     assert tree(other.folder) == tree(layout.folder)
 
 
-def test_plain_buildx_gives_the_same_configuration(recipe: Recipe, layout: Layout, tool: Engine, scratch: Path) -> None:
+def test_plain_buildx_gives_the_same_image(recipe: Recipe, layout: Layout, tool: Engine, scratch: Path) -> None:
     """No Python in between: BuildKit itself fetches every package, by URL and checksum.
 
     Only the `tools` stage is replaced, because its default is an image of a registry.
@@ -77,26 +78,21 @@ def test_plain_buildx_gives_the_same_configuration(recipe: Recipe, layout: Layou
     tools = scratch / "tools"
     (tools / "bin").mkdir(parents=True)
     shutil.copy(toolset.unpack("busybox").root / "usr/bin/busybox", tools / "bin" / "busybox")
-    archive = scratch / "image.tar"
     native = platforms.native()
     subprocess.run(
         [
             *(str(tool.client), "buildx", "build", "--builder", tool.builder, "--no-cache", "--progress", "plain"),
             *("--file", str(recipe.dockerfile), "--platform", native.name, "--provenance", "false"),
             *("--build-context", f"tools={tools}", "--build-arg", f"SOURCE_DATE_EPOCH={recipe.lock.epoch}"),
-            *mirror_arguments(recipe),
-            *("--output", f"type=oci,dest={archive},tar=true,oci-mediatypes=true", str(paths.ROOT)),
+            *("--build-arg", "BUILDKIT_MULTI_PLATFORM=1", *mirror_arguments(recipe)),
+            *("--output", f"type=oci,dest={scratch / 'plain'},tar=false,compression=uncompressed", str(paths.ROOT)),
         ],
         env=os.environ | tool.environment,
         check=True,
         capture_output=True,
     )
-    shutil.unpack_archive(archive, scratch / "plain")
-    built = scratch / "plain"
-    descriptor = json.loads((built / "index.json").read_text())["manifests"][0]
-    manifest = json.loads((built / "blobs" / descriptor["digest"].replace(":", "/")).read_text())
-    expected = next(image for image in layout.images if image.platform == native)
-    assert manifest["config"]["digest"] == expected.config
+    plain = oci.canonicalise(scratch / "plain", scratch / "canonical", dockerfile.layers(recipe.variant))
+    assert plain.images == tuple(image for image in layout.images if image.platform == native)
 
 
 def mirror_arguments(recipe: Recipe) -> Iterator[str]:
@@ -116,18 +112,19 @@ def test_two_builds_at_once_both_end_well(layout: Layout) -> None:
     assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
 
 
-def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(layout: Layout) -> None:
+@pytest.mark.parametrize("seconds", [0.2, 0.9, 1.6, 2.3])
+def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(layout: Layout, seconds: float) -> None:
+    """Interrupted while modules load, while BuildKit works, while layers are packed, whatever the moment hits."""
     del layout
     before = set(paths.SCRATCH.iterdir())
     process = subprocess.Popen(
         [*BUILD, "--no-cache"], cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    try:
-        process.wait(timeout=4)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, output
+    # A build that was quicker than the signal has ended well; what counts is what it leaves.
+    assert process.returncode in (130, -signal.SIGINT, 0), output
     assert "Traceback" not in output
     assert set(paths.SCRATCH.iterdir()) <= before
     done = subprocess.run(BUILD, cwd=paths.ROOT, capture_output=True, text=True, check=False)
@@ -153,7 +150,7 @@ def test_a_cold_cache_without_network_is_a_clear_error(layout: Layout, tmp_path:
         text=True,
         check=False,
     )
-    assert done.returncode == fetch.FetchError.exit_status, done.stderr
+    assert done.returncode == FetchError.exit_status, done.stderr
     assert "could not be fetched" in done.stderr
     assert "Check the network" in done.stderr
     assert "Traceback" not in done.stderr
