@@ -112,4 +112,5 @@ finish() {
     find "$layers" -exec touch -h -d "@$1" {} +
 }
 
+# shellcheck source=/dev/null
 . /image.conf

@@ -56,7 +56,7 @@ def _scripts() -> list[Path]:
 
 
 def _passes(name: str, command: Sequence[str], environment: dict[str, str]) -> bool:
-    console.print(f"{name}: {len(command) - 1} arguments", highlight=False)
+    console.print(name)
     return subprocess.run(command, cwd=paths.ROOT, env=os.environ | environment, check=False).returncode == 0
 
 
