@@ -88,7 +88,7 @@ def engine(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure sizes and times, as ratios within one run, and write docs/benchmarks.md."""
-    verb(session, "bench")
+    run(session, "python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session

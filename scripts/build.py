@@ -120,8 +120,8 @@ def build(
     paths.SCRATCH.mkdir(exist_ok=True)
     with _alone(f"build-{name}"), tempfile.TemporaryDirectory(prefix="build-", dir=paths.SCRATCH) as scratch:
         layout = Path(scratch) / "layout"
-        contexts = {f"packages-{target.tag}": _packages(found.lock, target, Path(scratch)) for target in targets}
-        contexts["tools"] = _tools(Path(scratch))
+        contexts = {f"packages-{target.tag}": packages_folder(found.lock, target, Path(scratch)) for target in targets}
+        contexts["tools"] = tools_folder(Path(scratch))
         with console.status(f"Building {name}") as status:
             recent: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
             try:
@@ -212,7 +212,7 @@ def _alone(name: str) -> Iterator[None]:
         guard.release()
 
 
-def _packages(locked: Lock, platform: Platform, scratch: Path) -> Path:
+def packages_folder(locked: Lock, platform: Platform, scratch: Path) -> Path:
     """Folder that stands in for the Dockerfile's stage of the same name: exactly the locked files, by layer."""
     folder = scratch / f"packages-{platform.tag}"
     for package in locked.platforms[platform.name]:
@@ -225,7 +225,7 @@ def _packages(locked: Lock, platform: Platform, scratch: Path) -> Path:
     return folder
 
 
-def _tools(scratch: Path) -> Path:
+def tools_folder(scratch: Path) -> Path:
     """Folder that stands in for the Dockerfile's stage of the same name: the locked busybox."""
     target = scratch / "tools" / "bin" / "busybox"
     target.parent.mkdir(parents=True)

@@ -80,22 +80,10 @@ class Server:
 
     def accepts_clients(self) -> bool:
         """Whether the server answers a client's stream header with its features."""
-        header = (
-            f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client'"
-            " xmlns:stream='http://etherx.jabber.org/streams'>"
-        )
         try:
-            with socket.create_connection(("127.0.0.1", self.port()), timeout=5) as connection:
-                connection.sendall(header.encode())
-                answer = b""
-                while b"</stream:features>" not in answer:
-                    chunk = connection.recv(4096)
-                    if not chunk:
-                        return False
-                    answer += chunk
-        except (OSError, KeyError, IndexError, TypeError):
+            return answers_clients(self.port())
+        except (KeyError, IndexError, TypeError):  # not published yet
             return False
-        return True
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until `condition` holds; fails with the log if the container ends or it takes too long."""
@@ -136,6 +124,26 @@ class Server:
         if self.volume is not None:
             self.volume.remove(force=True)
             self.volume = None
+
+
+def answers_clients(port: int) -> bool:
+    """Whether a server on this port of 127.0.0.1 answers a client's stream header with its features (RFC 6120, 4.3)."""
+    header = (
+        f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client'"
+        " xmlns:stream='http://etherx.jabber.org/streams'>"
+    )
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(header.encode())
+            answer = b""
+            while b"</stream:features>" not in answer:
+                chunk = connection.recv(4096)
+                if not chunk:
+                    return False
+                answer += chunk
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,0 +1,57 @@
+"""python -m tests.bench [builds|starts ...]: measure, print the table, and write it to docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from scripts import engine, errors, paths
+from scripts.console import console, table
+from tests.bench import builds, starts
+from tests.bench.rows import Row
+
+_SECTIONS = {"builds": builds.rows, "starts": starts.rows}
+_COLUMNS = ("what", "measured", "reference in the same run", "ratio", "goal", "met")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description="Measure, against references in the same run.")
+    parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], help="what to measure (default: everything)")
+    sections = parser.parse_args(arguments).sections or list(_SECTIONS)
+    tool = engine.find()
+    found: list[Row] = []
+    for section in sections:
+        for row in _SECTIONS[section](tool):
+            console.print(" | ".join(row.cells))
+            found.append(row)
+    report = table("Benchmarks", *_COLUMNS)
+    for row in found:
+        report.add_row(*row.cells)
+    console.print(report)
+    if set(sections) == set(_SECTIONS):
+        paths.write_text(paths.ROOT / "docs" / "benchmarks.md", _page(found, tool.version))
+
+
+def _page(found: Sequence[Row], version: str) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `scripts/nox -s bench`. Timings are noisy: look at the ratios, whose two sides were measured in one",
+        "run on one machine.",
+        "",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors ({platform.machine()}), Docker {version}.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
+        *(f"| {' | '.join(row.cells)} |" for row in found),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    errors.run(main)
