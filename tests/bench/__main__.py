@@ -40,10 +40,11 @@ def _page(found: Sequence[Row], version: str) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `scripts/nox -s bench`. Timings are noisy: look at the ratios, whose two sides were measured in one",
-        "run on one machine.",
+        "Written by `scripts/nox -s bench`. Timings are noisy: look at the ratios, both sides of which were measured",
+        "in one run on one machine.",
         "",
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors ({platform.machine()}), Docker {version}.",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors ({platform.machine()}),"
+        f" Docker {version}.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",

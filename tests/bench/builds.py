@@ -75,7 +75,7 @@ def _conventional(found: Recipe, platform: Platform, tool: Engine) -> float:
                 *(part for argument in arguments for part in ("--build-arg", argument)),
                 "--output",
                 f"type=oci,dest={scratch / 'conventional.tar'}",
-            )  # fmt: skip
+            )
         )[1]
     client = tool.sdk()
     client.images.remove(name, force=True)

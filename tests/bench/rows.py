@@ -32,9 +32,9 @@ class Row:
     def goal(self) -> str:
         """The goal in words."""
         if self.at_least:
-            return f"≥ {self.at_least:g}× faster"
+            return f"≥ {self.at_least:g}x faster"
         if self.at_most:
-            return f"≤ {self.at_most:g}×"
+            return f"≤ {self.at_most:g}x"
         return f"≤ {self.budget:g} {self.unit}" if self.budget else ""
 
     @property
@@ -50,5 +50,5 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """What the table shows."""
         reference = f"{self.reference:.2f} {self.unit} ({self.reference_name})" if self.reference is not None else ""
-        ratio = f"{self.ratio:.2f}×" if self.ratio is not None else ""
+        ratio = f"{self.ratio:.2f}x" if self.ratio is not None else ""
         return self.what, f"{self.value:.2f} {self.unit}", reference, ratio, self.goal, "yes" if self.met else "no"

@@ -86,8 +86,11 @@ return {
 		expect.equal(options.unbound, { resolvconf = false, hoststxt = false })
 		expect.equal(options.use_ipv6, false)
 		expect.equal(options.http_interfaces, { "*" })
-		expect.equal(options.ssl, nil)
-		expect.equal(build({}, { authorities_file = "/ca.crt" }).global.ssl, { cafile = "/ca.crt" })
+		expect.equal(options.s2s_ssl, nil)
+		local global = build({}, { authorities_file = "/ca.crt" }).global
+		for _, name in ipairs { "s2s_ssl", "s2s_direct_tls_ssl", "client_https_ssl" } do
+			expect.equal(global[name], { cafile = "/ca.crt" })
+		end
 	end },
 	{ "a certificate of one's own is the second choice only", function()
 		local built = build {}

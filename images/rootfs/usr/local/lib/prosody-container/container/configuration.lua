@@ -193,7 +193,13 @@ local function global_options(values, surroundings)
 		-- where a runtime puts extra hosts.
 		unbound = { resolvconf = surroundings.has_resolver_file, hoststxt = surroundings.has_hosts_file };
 	}
-	if surroundings.authorities_file then options.ssl = { cafile = surroundings.authorities_file } end
+	if surroundings.authorities_file then
+		-- Only where Prosody verifies others. As a general option the file would be read for every context, some thirty
+		-- times at each start.
+		for _, name in ipairs { "s2s_ssl", "s2s_direct_tls_ssl", "client_https_ssl" } do
+			options[name] = { cafile = surroundings.authorities_file }
+		end
+	end
 	-- Binding an address of a family that the kernel lacks is an error in the log at each start.
 	if not surroundings.has_ipv6 then options.use_ipv6 = false end
 
