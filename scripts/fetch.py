@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,6 @@ from scripts.paths import user_cache
 
 _ATTEMPTS = 3  # at one mirror, for errors that may pass
 _LONGEST_WAIT = 20.0  # seconds that a mirror may ask us to wait (Retry-After) before the next one is tried
-_CHUNK = 1 << 16
 _SHOWN_FAILURES = 3
 _HINTS: dict[type[FetchError], str] = {
     GoneError: "Archives drop replaced packages. Lock the current ones with: scripts/nox -s lock",
@@ -146,8 +145,14 @@ async def _fetch_all(
         task = progress.add_task(f"Fetching {len(items)} {label}", total=total)
         client = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=True, timeout=timeout))
         download = _Download(client, gates, unreachable, lambda count: progress.update(task, advance=count))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(download.settled(item, sources[item.archive])) for item in items]
+        full: OSError | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(download.settled(item, sources[item.archive])) for item in items]
+        except* OSError as error:
+            full = next(_leaves(error))
+    if full is not None:
+        raise full
     failures = [failure for failure in (task.result() for task in tasks) if failure is not None]
     if failures:
         kind = GoneError if all(isinstance(failure, GoneError) for failure in failures) else FetchError
@@ -155,6 +160,15 @@ async def _fetch_all(
         if len(failures) > len(shown):
             shown.append(f"... and {len(failures) - len(shown)} more files.")
         raise kind("\n".join([*shown, _HINTS[kind]]))
+
+
+def _leaves(group: BaseExceptionGroup[OSError]) -> Iterator[OSError]:
+    """The errors in a group of errors."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 @dataclass(frozen=True)
@@ -243,7 +257,7 @@ class _Download:
                 self.advance(have)
                 try:
                     with part.open("ab" if have else "wb") as stream:
-                        async for chunk in response.aiter_raw(_CHUNK):
+                        async for chunk in response.aiter_raw():
                             stream.write(chunk)
                             received += len(chunk)
                             self.advance(len(chunk))

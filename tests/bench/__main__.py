@@ -37,14 +37,14 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _page(found: Sequence[Row], version: str) -> str:
+    machine = f"{os.cpu_count()} processors ({platform.machine()}), Docker {version}"
     lines = [
         "# Benchmarks",
         "",
         "Written by `scripts/nox -s bench`. Timings are noisy: look at the ratios, both sides of which were measured",
         "in one run on one machine.",
         "",
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors ({platform.machine()}),"
-        f" Docker {version}.",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine}.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",

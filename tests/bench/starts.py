@@ -32,7 +32,7 @@ _PORT = 15222
 _CONFIGURATION = "/usr/local/lib/prosody-container/prosody.cfg.lua"
 # The bare server shares the machine's network, so it must keep to the loopback.
 _LOOPBACK_ONLY = f'interfaces = {{ "127.0.0.1" }}\nhttp_interfaces = {{ "127.0.0.1" }}\nc2s_ports = {{ {_PORT} }}\n'
-# Like a container, the bare server finds its files in a fresh overlay of the image's layers, where nothing is cached yet.
+# Like a container, the bare server finds its files in a fresh overlay of the image's layers: nothing is cached yet.
 # $1: mount point, $2: lower folders, $3: data folder. The rest: the program and its arguments.
 _BARE = """set -e
 root=$1; layers=$2; data=$3; shift 3
