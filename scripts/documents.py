@@ -185,13 +185,9 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[
             examples = schema.get("examples", [])
             hint = f", for example {examples[0]!r}" if examples else ""
             yield document.problem(pointer, f"{value!r} does not match {expected}{hint}")
-        case "oneOf":
-            # The branch that got furthest is the one that was meant.
-            branch = jsonschema.exceptions.best_match(error.context or [])
-            if branch is None:
-                yield document.problem(pointer, error.message)
-            else:
-                yield from _explain(document, branch)
+        case "uniqueItems":
+            twice = sorted({str(item) for item in value if value.count(item) > 1})
+            yield document.problem(pointer, f"more than once: {', '.join(twice)}")
         case _:
             yield document.problem(pointer, error.message)
 

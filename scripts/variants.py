@@ -139,7 +139,7 @@ def _semantic_problems(document: Document) -> list[Problem]:
     problems = [
         document.problem((), f"missing: {key} (neither here nor in a parent)")
         for key in ("description", "distribution", "suites", "platforms", "layers")
-        if key not in value
+        if not value.get(key)
     ]
     seen: dict[str, str] = {}
     for layer, packages in value.get("layers", {}).items():

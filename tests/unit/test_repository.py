@@ -1,0 +1,68 @@
+"""What the repository says about itself is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts import mirrors, paths
+
+README = (paths.ROOT / "README.md").read_text()
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=paths.ROOT, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [paths.ROOT / name for name in done.stdout.decode().split("\0") if name and (paths.ROOT / name).is_file()]
+
+
+def test_no_file_names_a_package_registry_of_this_machine() -> None:
+    hosts = {urlsplit(url).netloc for url in mirrors._configured(Path("/etc/apt"))}
+    configured = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    hosts |= {urlsplit(url).netloc for url in re.findall(r"https?://[^'\"\s]+", configured)}
+    for path in tracked():
+        text = path.read_bytes().decode(errors="replace")
+        assert not [host for host in hosts if host and host in text], path
+
+
+def test_requirements_are_pinned_by_hash() -> None:
+    text = (paths.ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines
+    assert all("==" in line and "--hash=sha256:" in line for line in lines)
+    assert "://" not in text
+
+
+def test_the_readme_names_every_session() -> None:
+    done = subprocess.run(
+        [Path(sys.prefix) / "bin" / "nox", "--list"],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    sessions = set(re.findall(r"^[*-] ([a-z]+) ->", done.stdout, re.MULTILINE))
+    assert {"lint", "build", "integration"} <= sessions
+    assert sessions == set(re.findall(r"^\| `([a-z]+)[ `]", README, re.MULTILINE))
+
+
+def test_links_in_the_documentation_lead_somewhere() -> None:
+    for page in [paths.ROOT / "README.md", paths.ROOT / "CONTRIBUTING.md", *(paths.ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_variable_of_the_image_is_documented() -> None:
+    catalogue = paths.IMAGES / "rootfs/usr/local/lib/prosody-container/container/catalogue.lua"
+    names = re.findall(r'^\t\tname = "([A-Z0-9_]+)"', catalogue.read_text(), re.MULTILINE)
+    assert len(names) > 20
+    page = (paths.ROOT / "docs" / "container.md").read_text()
+    assert [name for name in names if f"| `{name}`" not in page] == []
