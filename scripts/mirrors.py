@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from debian.deb822 import Deb822
 
+ARCHIVES = ("debian", "debian-security")
 SNAPSHOT = "https://snapshot.debian.org/archive"
 
 _ONE_LINE = re.compile(r"^\s*deb(?:\s+\[[^\]]*\])?\s+(?P<uri>\S+)\s+\S+")  # sources.list(5)
@@ -44,12 +45,16 @@ def snapshot_url(archive: str, instant: str) -> str:
 def mirrors(archive: str, instant: str, apt: Path = Path("/etc/apt")) -> tuple[Mirror, ...]:
     """Mirrors of `archive`: the one named by environment variable, the machine's own, the snapshot of `instant`.
 
+    A host that has one of Debian's archives often has the other beside it, so that place is tried as well.
     The snapshot service limits rates, so it sees few connections and comes last.
     """
+    configured = list(_configured(apt))
+    beside = [url.rpartition("/")[0] for url in configured if urlsplit(url).path.rsplit("/", 1)[-1] in ARCHIVES]
     found = []
     if named := os.environ.get(variable(archive)):
         found.append(Mirror(named.rstrip("/")))
-    found += [Mirror(url) for url in _configured(apt) if urlsplit(url).path.rsplit("/", 1)[-1] == archive]
+    found += [Mirror(url) for url in configured if urlsplit(url).path.rsplit("/", 1)[-1] == archive]
+    found += [Mirror(f"{url}/{archive}") for url in beside]
     found.append(Mirror(snapshot_url(archive, instant), connections=2))
     return tuple(dict.fromkeys(found))
 

@@ -39,11 +39,17 @@ def test_mirrors_come_from_the_environment_the_machine_and_the_snapshot(
         "http://one.example/debian",
         "http://four.example/debian",
         "http://five.example/debian",
+        "https://two.example/debian",  # beside its debian-security
         "https://snapshot.debian.org/archive/debian/20261125T000000Z",
     ]
     assert found[-1].connections < found[0].connections
     security = mirrors.mirrors("debian-security", "20261125T000000Z", tmp_path)
-    assert [mirror.url for mirror in security][:-1] == ["https://two.example/debian-security"]
+    assert [mirror.url for mirror in security][:-1] == [
+        "https://two.example/debian-security",
+        "http://one.example/debian-security",
+        "http://four.example/debian-security",
+        "http://five.example/debian-security",
+    ]
 
 
 def test_a_machine_without_apt_has_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
