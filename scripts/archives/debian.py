@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from pathlib import Path
 
 from debian.deb822 import Deb822, PkgRelation
 from debian.debian_support import NativeVersion
@@ -100,7 +99,7 @@ class Release:
     files: Mapping[str, tuple[str, int]] = field(repr=False)
 
 
-def release(suite: Suite, at: datetime, *, keyring: Path = signatures.DEBIAN_KEYRING) -> Release:
+def release(suite: Suite, at: datetime) -> Release:
     """Fetch and verify the `InRelease` that was current at `at`.
 
     Raises SignatureError if it is not signed, altered, for another suite, expired at `at`, or newer than `at`;
@@ -111,7 +110,7 @@ def release(suite: Suite, at: datetime, *, keyring: Path = signatures.DEBIAN_KEY
     accepted: dict[bytes, Release] = {}
 
     def accept(content: bytes) -> bytes:
-        accepted[content] = read_release(suite, source, content, at, keyring)
+        accepted[content] = read_release(suite, source, content, at)
         return content
 
     sources = mirrors.mirrors(suite.archive, instant(at))
@@ -124,11 +123,9 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def read_release(
-    suite: Suite, source: str, content: bytes, at: datetime, keyring: Path = signatures.DEBIAN_KEYRING
-) -> Release:
+def read_release(suite: Suite, source: str, content: bytes, at: datetime) -> Release:
     """Verify and read an `InRelease` that came from `source`; raises SignatureError as `release` does."""
-    fields = Deb822(signatures.signed_text(content, source, keyring))
+    fields = Deb822(signatures.signed_text(content, source))
     # A mirror could give the validly signed index of another suite, or an old one.
     if suite.suite not in (fields.get("Codename"), fields.get("Suite")):
         raise SignatureError(f"{source} is signed, but for {fields.get('Codename')!r}, not for {suite.suite!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -12,11 +12,11 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from scripts import fetch, mirrors
+from scripts import fetch, lock, mirrors, variants
 from scripts.archives import debian, signatures
 from scripts.archives.debian import Index, Relation
 from scripts.errors import FetchError, LockError, SignatureError
-from scripts.variants import Suite
+from scripts.variants import Suite, Variant
 from tests.unit import web
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -50,11 +50,12 @@ def keys() -> tuple[pysequoia.Tsk, pysequoia.Tsk]:
     return pysequoia.Tsk.generate("archive@example.org"), pysequoia.Tsk.generate("other@example.org")
 
 
-@pytest.fixture
-def keyring(keys: Keys, tmp_path: Path) -> Path:
+@pytest.fixture(autouse=True)
+def keyring(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the archive's key, and only that."""
     path = tmp_path / "keyring.pgp"
+    monkeypatch.setattr(signatures, "DEBIAN_KEYRING", path)
     path.write_bytes(bytes(keys[0].extract_certificate()))
-    return path
 
 
 def sign(text: str, key: pysequoia.Tsk) -> bytes:
@@ -76,8 +77,8 @@ Read = Callable[[bytes], debian.Release]
 
 
 @pytest.fixture
-def read(keyring: Path) -> Read:
-    return lambda content: debian.read_release(SUITE, "debian/dists/trixie/InRelease", content, NOW, keyring)
+def read() -> Read:
+    return lambda content: debian.read_release(SUITE, "debian/dists/trixie/InRelease", content, NOW)
 
 
 def test_a_good_index_is_believed(read: Read, keys: Keys) -> None:
@@ -124,10 +125,10 @@ def test_another_key_is_not_trusted(read: Read, keys: Keys) -> None:
         read(sign(release_text(), keys[1]))
 
 
-def test_what_stands_outside_the_signature_is_not_read(keyring: Path, keys: Keys) -> None:
+def test_what_stands_outside_the_signature_is_not_read(keys: Keys) -> None:
     content = b"Codename: evil\n\n" + sign("Codename: trixie\n", keys[0]) + b"\nCodename: evil\n"
     try:
-        text = signatures.signed_text(content, "InRelease", keyring)
+        text = signatures.signed_text(content, "InRelease")
     except SignatureError:
         return  # refusing it altogether is as good
     assert b"evil" not in text
@@ -135,7 +136,7 @@ def test_what_stands_outside_the_signature_is_not_read(keyring: Path, keys: Keys
 
 
 def test_the_second_mirror_is_asked_when_the_first_lies(
-    cache: Path, keyring: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    cache: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del cache
     good = sign(release_text(), keys[0])
@@ -144,17 +145,17 @@ def test_the_second_mirror_is_asked_when_the_first_lies(
         honest.behaviours["/dists/trixie/InRelease"] = web.without_ranges(good)
         found: tuple[mirrors.Mirror, ...] = (mirrors.Mirror(liar.url), mirrors.Mirror(honest.url))
         monkeypatch.setattr(mirrors, "mirrors", lambda _archive, _instant: found)
-        assert debian.release(SUITE, NOW, keyring=keyring).sha256 == hashlib.sha256(good).hexdigest()
+        assert debian.release(SUITE, NOW).sha256 == hashlib.sha256(good).hexdigest()
         assert liar.requests
         found = found[:1]
         with pytest.raises(SignatureError, match="is not signed"):
-            debian.release(SUITE, NOW, keyring=keyring)
+            debian.release(SUITE, NOW)
 
 
 def test_an_index_that_is_not_what_was_signed_is_refused(
-    cache: Path, keyring: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, read: Read
+    cache: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, read: Read
 ) -> None:
-    del cache, keyring
+    del cache
     items = debian.index_items(read(sign(release_text(), keys[0])), "amd64")
     with web.serving() as server:
         monkeypatch.setattr(mirrors, "mirrors", lambda _archive, _instant: (mirrors.Mirror(server.url),))
@@ -209,3 +210,59 @@ def test_a_suite_can_be_limited_to_packages() -> None:
 )
 def test_versions_compare_as_dpkg_does(relation: tuple[str, str], version: str, admitted: bool) -> None:
     assert Relation("x", *relation).admits(version) is admitted
+
+
+@pytest.fixture
+def archive(cache: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Iterator[web.Web]:
+    """The archive on the loopback, as the only mirror."""
+    del cache
+    with web.serving() as server:
+        server.behaviours["/dists/trixie/InRelease"] = web.without_ranges(sign(release_text(), keys[0]))
+        server.behaviours["/dists/trixie/main/binary-amd64/Packages.xz"] = web.content(lzma.compress(PACKAGES))
+        monkeypatch.setattr(mirrors, "mirrors", lambda _archive, _instant: (mirrors.Mirror(server.url),))
+        yield server
+
+
+VARIANT = """\
+description: A variant for tests.
+distribution: debian
+suites: [{suite: trixie}]
+platforms: [linux/amd64]
+layers:
+  base: [library]
+  top: [tool]
+exclude: {helper: not in this archive}
+"""
+
+
+def variant(folder: Path, text: str = VARIANT) -> Variant:
+    (folder / "test.yaml").write_text(text)
+    return variants.load("test", folder)
+
+
+def test_a_lock_is_made_from_the_archive(archive: web.Web, tmp_path: Path) -> None:
+    del archive
+    made = lock.make(variant(tmp_path), None, NOW)
+    rows = [(found.layer, found.package, found.version) for found in made.platforms["linux/amd64"]]
+    assert rows == [("base", "library", "1.0"), ("top", "tool", "1:2.0-1")]
+    assert made.epoch == int((NOW - timedelta(hours=3)).timestamp())
+    assert made.snapshot == "20261120T210000Z"
+
+
+def test_a_new_index_without_new_packages_changes_nothing(archive: web.Web, keys: Keys, tmp_path: Path) -> None:
+    """Not the epoch either: the digests stay."""
+    made = lock.make(variant(tmp_path), None, NOW)
+    text = release_text(Date=format_datetime(NOW - timedelta(hours=1), usegmt=True))
+    archive.behaviours["/dists/trixie/InRelease"] = web.without_ranges(sign(text, keys[0]))
+    assert lock.make(variant(tmp_path), made, NOW) == made
+    more = lock.make(variant(tmp_path, VARIANT.replace("helper:", "other: not needed\n, helper:")), made, NOW)
+    assert (more.epoch, more.platforms) == (made.epoch, made.platforms)
+    assert more.inputs != made.inputs
+
+
+def test_an_unknown_package_is_named_with_its_place(archive: web.Web, tmp_path: Path) -> None:
+    del archive
+    with pytest.raises(LockError) as caught:
+        lock.make(variant(tmp_path, VARIANT.replace("[library]", "[libary]")), None, NOW)
+    expected = "test.yaml:6:10: layers.base[0]: no package 'libary' for linux/amd64 in trixie; did you mean 'library'?"
+    assert expected in str(caught.value)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from scripts import embedded, engine, errors, mirrors, paths, platforms
-from scripts.console import console
 from scripts.embedded import Embedded
 from scripts.errors import EngineError, UserError
 from scripts.platforms import PLATFORMS
@@ -78,16 +77,11 @@ def test_every_error_has_an_exit_status_of_its_own() -> None:
     ],
 )
 def test_errors_become_exit_statuses(
-    error: BaseException,
-    status: int,
-    expected: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException, status: int, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(_arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(console, "file", None)
     with pytest.raises(SystemExit) as caught:
         errors.run(command)
     assert caught.value.code == status
