@@ -146,7 +146,7 @@ class Embedded:
         return True
 
     def _start(self, root: Path) -> None:
-        for name in ("run", "work", "data", "client"):
+        for name in ("run", "work", "data", "client", "tmp"):
             (self.folder / name).mkdir(exist_ok=True)
         paths.write_text(self.folder / "daemon.json", json.dumps(self._daemon_configuration(), indent=2))
         plugins = root / "usr/libexec/docker/cli-plugins"
@@ -158,7 +158,7 @@ class Embedded:
                 ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
                  "/bin/sh", "-c", _LAUNCH, "sh", str(root), str(self.folder)],
                 stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True, cwd="/",
-                env=_environment(),
+                env=_environment() | {"TMPDIR": str(self.folder / "tmp")},
             )  # fmt: skip
         running = Running(process.pid, _start_time(process.pid) or "")
         paths.write_text(self.folder / "running.json", json.dumps(asdict(running)))
@@ -198,7 +198,7 @@ class Embedded:
             _remove_bridge(interface)
         _remove_control_groups(self.identity)
         self.socket.unlink(missing_ok=True)
-        for name in ("run", "work"):
+        for name in ("run", "work", "tmp"):
             # The kernel makes the overlay's work folder inaccessible even to its owner; root may remove it.
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "running.json").unlink(missing_ok=True)

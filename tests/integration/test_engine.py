@@ -77,9 +77,13 @@ def run_something(engine: Embedded) -> str:
 
 
 def test_a_stop_leaves_nothing_behind(engine: Embedded) -> None:
+    outside = [Path("/tmp"), Path("/run"), Path("/var/lib"), Path("/var/run")]  # noqa: S108 - looked at, not used
+    before = {path for folder in outside for path in folder.iterdir()}
     engine.start()
     assert engine.responds()
     run_something(engine)
+    written = {path for folder in outside for path in folder.iterdir()} - before
+    assert not [path for path in written if "docker" in path.name or "containerd" in path.name]
     assert engine.stop()
     assert not engine.running()
     assert traces_of(engine) == []
