@@ -33,7 +33,7 @@ def verb(session: nox.Session, name: str, *arguments: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check code, YAML, shell, Dockerfiles and Lua, and that every generated file is up to date."""
+    """Check code, YAML, shell, Dockerfiles and Lua, and that the Dockerfiles are up to date."""
     run(session, "ruff", "check")
     run(session, "ruff", "format", "--check")
     run(session, "mypy")

@@ -238,13 +238,13 @@ def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespac
     """Fetch, build, compare with the committed digests, and load this machine's platform."""
     start = time.monotonic()
     wanted = _platforms(variants.load(name), targets)
+    everything = wanted == variants.load(name).platforms
+    if options.update_digests and not everything:
+        raise UsageError("Digests are recorded for all platforms at once: --platform all")
     found = prepare(name, wanted, relock_gone=options.relock_gone)
     tool = engine.find()
     layout = build(found, wanted, tool, cache=not options.no_cache)
-    everything = len(wanted) == len(found.variant.platforms)
     if options.update_digests:
-        if not everything:
-            raise UsageError("Digests are recorded for all platforms at once: --platform all")
         written = paths.write_text(digests.path_of(name), digests.dump(layout))
         console.print(f"{digests.path_of(name).relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
     elif found.committed:

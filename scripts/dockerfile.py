@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ def expand(variant: Variant, locked: Lock) -> str:
         autoescape=False,  # noqa: S701 - a Dockerfile, not HTML; the schema admits no quotes in paths
         keep_trailing_newline=True,
     )
+    environment.filters |= {"json": _json, "quoted": _quoted}
     names = sorted({package.archive for packages in locked.platforms.values() for package in packages})
     return environment.get_template("Dockerfile.j2").render(
         variant=variant,
@@ -56,6 +58,16 @@ def expand(variant: Variant, locked: Lock) -> str:
         platforms=[(platform, locked.platforms[platform.name]) for platform in variant.platforms],
         assemble=(paths.IMAGES / "assemble.sh").read_text().rstrip("\n"),
     )
+
+
+def _json(value: Sequence[str]) -> str:
+    """Exec form of a Dockerfile instruction; Jinja's own filter would escape for HTML."""
+    return json.dumps(list(value), ensure_ascii=False)
+
+
+def _quoted(value: str) -> str:
+    """Quoted word in which nothing is expanded (Dockerfile reference, "Environment replacement")."""
+    return json.dumps(value, ensure_ascii=False).replace("$", r"\$")
 
 
 def layers(variant: Variant) -> tuple[str, ...]:

@@ -98,6 +98,8 @@ def read(path: Path) -> tuple[Document, list[Problem]]:
         return whole, [Problem(position, "", f"not valid YAML: {error.problem}{context}")]
     except yaml.YAMLError as error:
         return whole, [Problem(Position(path), "", f"not valid YAML: {error}")]
+    except RecursionError:
+        return whole, [Problem(Position(path), "", "not valid YAML: nested too deeply")]
     if node is None:
         return whole, []
     positions: dict[Pointer, Position] = {}
@@ -140,8 +142,9 @@ def _construct(
         return result
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
+        return _plain(loader.construct_object(node))
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML's constructors let Python's own errors through for scalars such as `!!bool maybe`.
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
         problems.append(Problem(_mark(path, node), show(pointer), f"not a plain value: {problem}"))
         return None
@@ -149,14 +152,44 @@ def _construct(
         loader.dispose()
 
 
+def _plain(value: Any) -> Any:
+    """The value itself; raises ValueError for a number that could not even be shown."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ValueError("a number of more than 64 bits")
+    return value
+
+
 def _mark(path: Path, node: yaml.Node) -> Position:
     return Position(path, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def validate(document: Document, schema: Path) -> list[Problem]:
-    """Problems of `document` by a JSON Schema (2020-12), in the order of the file."""
-    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text()))
-    return sorted({problem for error in validator.iter_errors(document.value) for problem in _explain(document, error)})
+def _is_integer(_checker: jsonschema.TypeChecker, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# JSON Schema counts 1.0 as an integer; YAML tells the two apart, and so does what is generated from it.
+_Validator: type[jsonschema.Draft202012Validator] = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
+
+
+def validate(document: Document, schema: Path, *, complete: bool = True) -> list[Problem]:
+    """Problems of `document` by a JSON Schema (2020-12), in the order of the file.
+
+    A document that is not `complete` is a patch: required keys may be missing, and null stands for removal.
+    """
+    validator = _Validator(json.loads(schema.read_text()))
+    value = document.value if complete else _without_nulls(document.value)
+    found = [error for error in validator.iter_errors(value) if complete or error.validator != "required"]
+    return sorted({problem for error in found for problem in _explain(document, error)})
+
+
+def _without_nulls(value: Any) -> Any:
+    """What a patch says, without what it removes."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[Problem]:
@@ -165,6 +198,8 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[
     value: Any = error.instance
     expected: Any = error.validator_value
     schema: Any = error.schema
+    if "propertyNames" in error.absolute_schema_path:
+        pointer = (*pointer, value)  # the key itself is wrong, not what it holds
     match error.validator:
         case "additionalProperties":
             known = sorted(schema.get("properties", {}))

@@ -2,8 +2,8 @@
 
 Nothing is installed, and nothing outside .cache and the user's cache is written. The engine runs in its own mount
 and process namespaces (unshare(1)): the unpacked packages are laid over /usr there, and /run is a copy-on-write view.
-When its first process ends, the kernel ends all others and drops all mounts, so none can be left behind. Containers'
-ports are published on the machine's own loopback; no firewall rule is ever made.
+When its first process ends, the kernel ends all others and drops all mounts, so none can be left behind. No
+firewall rule is ever made; containers are reached through their published ports.
 """
 
 from __future__ import annotations

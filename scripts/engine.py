@@ -89,7 +89,7 @@ def _own() -> Engine | None:
     if client is None:
         return None
     version = _ask(client, "version", "--format", "{{json .Server}}")
-    if not version:
+    if not version or "Version" not in version:
         return None
     number = str(version["Version"])
     if _numbers(number) < OLDEST_ENGINE:
@@ -151,7 +151,10 @@ def _ask(client: str, *arguments: str) -> dict[str, Any] | None:
         return None
     if answer.returncode != 0:
         return None
-    value = json.loads(answer.stdout or "null")
+    try:
+        value = json.loads(answer.stdout or "null")
+    except ValueError:
+        return None
     return value if isinstance(value, dict) else None
 
 

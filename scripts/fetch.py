@@ -22,11 +22,12 @@ from scripts import mirrors
 from scripts.console import console, transfer_progress
 from scripts.errors import FetchError, GoneError
 from scripts.mirrors import Mirror
-from scripts.paths import user_cache
+from scripts.paths import replacing, user_cache
 
 _ATTEMPTS = 3  # at one mirror, for errors that may pass
 _LONGEST_WAIT = 20.0  # seconds that a mirror may ask us to wait (Retry-After) before the next one is tried
 _SHOWN_FAILURES = 3
+_BAD_ADDRESS = (httpx.InvalidURL, ValueError, OverflowError)  # the last two come from encodings and sockets
 _HINTS: dict[type[FetchError], str] = {
     GoneError: "Archives drop replaced packages. Lock the current ones with: scripts/nox -s lock",
     FetchError: "Check the network, or name a mirror that is reachable: DEBIAN_MIRROR=http://... "
@@ -102,7 +103,7 @@ def fetch_unhashed(path: str, sources: Sequence[Mirror], accept: Callable[[bytes
                         content += chunk
                         if len(content) > limit:
                             break
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, *_BAD_ADDRESS) as error:
                 reasons.append(f"{url}: {_reason(error)}")
                 continue
             try:
@@ -126,9 +127,8 @@ def _from_vault(item: Item) -> bool:
                     continue
             target = blob(item.sha256)
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(".part")
-            shutil.copyfile(source, part)
-            part.replace(target)
+            with replacing(target) as temporary:
+                shutil.copyfile(source, temporary)
             return True
     return False
 
@@ -225,7 +225,7 @@ class _Download:
             try:
                 async with self.gates[mirror]:
                     await self._once(item, url, part)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, *_BAD_ADDRESS) as error:
                 # Nobody answers at all: do not wait for this mirror again for each of hundreds of files.
                 self.unreachable.add(mirror)
                 raise _Refused(_reason(error), final=True) from error

@@ -18,6 +18,7 @@ from debian.deb822 import Deb822
 ARCHIVES = ("debian", "debian-security")
 SNAPSHOT = "https://snapshot.debian.org/archive"
 
+_NO = ("no", "false", "without", "off", "disable", "0")  # what apt takes for no (apt-pkg, StringToBool)
 _ONE_LINE = re.compile(r"^\s*deb(?:\s+\[[^\]]*\])?\s+(?P<uri>\S+)\s+\S+")  # sources.list(5)
 
 
@@ -74,7 +75,8 @@ def _configured(apt: Path) -> Iterator[str]:
                     yield from _http(match["uri"])
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
         for paragraph in Deb822.iter_paragraphs(path.read_text(errors="replace")):
-            if paragraph.get("Enabled", "yes").lower() not in ("no", "false"):
+            enabled = paragraph.get("Enabled", "yes").lower() not in _NO
+            if enabled and "deb" in paragraph.get("Types", "").split():
                 for uri in paragraph.get("URIs", "").split():
                     yield from _http(uri)
 

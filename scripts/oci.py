@@ -75,7 +75,10 @@ def canonicalise(
     Raises BuildError if `source` is not a layout of uncompressed
     layers, or not what its digests say.
     """
-    manifests = sorted(_manifests(source), key=lambda pair: list(PLATFORMS).index(pair[0].name))
+    try:
+        manifests = sorted(_manifests(source), key=lambda pair: list(PLATFORMS).index(pair[0].name))
+    except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+        raise BuildError(f"{source} is not a layout of images for known platforms: {error!r}") from error
     temporary = target.with_name(f".{target.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / "blobs" / "sha256").mkdir(parents=True)
@@ -120,8 +123,12 @@ def canonicalise(
     top = {"mediaType": _INDEX, "digest": digest_of(index), "size": len(index)}
     (temporary / "index.json").write_bytes(_canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [top]}))
     (temporary / "oci-layout").write_bytes(_canonical({"imageLayoutVersion": "1.0.0"}))
-    shutil.rmtree(target, ignore_errors=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
     temporary.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
     return Layout(target, digest_of(index), tuple(images))
 
 
@@ -196,7 +203,7 @@ def _packed(source: Path, layer: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / str(layer["digest"]).removeprefix("sha256:")
     with FileLock(target.with_suffix(".lock")):
-        if not target.is_file():
+        if not _is_packed(target):
             compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=False)
             raw = _verified(source, layer["digest"])
             with paths.replacing(target) as temporary:
@@ -209,9 +216,21 @@ def _packed(source: Path, layer: Mapping[str, Any]) -> Path:
     return target
 
 
+def _is_packed(path: Path) -> bool:
+    """Whether the cache has this packed layer, unspoilt."""
+    try:
+        with path.open("rb") as stream:
+            actual = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        return path.with_name(f"{path.name}.digest").read_text() == actual
+    except FileNotFoundError:
+        return False
+
+
 def _verified(folder: Path, digest: str) -> Path:
     """File of a blob; raises BuildError if its content is not what its name says."""
     path = _blob(folder, digest)
+    if not path.is_file():
+        raise BuildError(f"{path} is missing.")
     with path.open("rb") as stream:
         actual = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     if actual != digest:

@@ -16,10 +16,14 @@ _ROUNDS = 2000
 
 @dataclass(frozen=True)
 class Requirement:
-    """A group of alternatives, and who wants it (a package, or the variant)."""
+    """A group of alternatives, and who wants it (a package, or the variant).
+
+    `chosen`: only the real package of that name will do, because a choice has been made in its favour.
+    """
 
     group: Group
     wanted_by: str
+    chosen: bool = False
 
     def __str__(self) -> str:
         return " | ".join(map(str, self.group))
@@ -55,13 +59,15 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
         match requirement_or_candidate:
             case Package():
                 return requirement_or_candidate.name
+            case Requirement(group=group) if self._plain(requirement_or_candidate):
+                return group[0].name
             case Choice(group=group) | Requirement(group=group):
-                if isinstance(requirement_or_candidate, Requirement) and self._plain(group):
-                    return group[0].name
-                return " | ".join(map(str, group))
+                # No package has a name like this.
+                return f"any of {' | '.join(map(str, group))}"
 
-    def _plain(self, group: Group) -> bool:
-        return len(group) == 1 and (group[0].operator == "=" or not self._index.provided(group[0].name))
+    def _plain(self, wish: Requirement) -> bool:
+        """Whether only packages of one name can fulfil `wish`."""
+        return wish.chosen or (len(wish.group) == 1 and not self._index.provided(wish.group[0].name))
 
     def get_preference(
         self,
@@ -72,7 +78,7 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
         backtrack_causes: Sequence[Any],  # noqa: ARG002
     ) -> tuple[bool, str]:
         # What leaves no choice first, then by name: the same input always gives the same set.
-        return ("|" in identifier, identifier)
+        return (identifier.startswith("any of "), identifier)
 
     def find_matches(
         self,
@@ -82,7 +88,7 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
     ) -> Sequence[Candidate]:
         wishes = list(requirements[identifier])
         refused = set(incompatibilities[identifier])
-        if all(self._plain(wish.group) for wish in wishes):
+        if all(self._plain(wish) for wish in wishes):
             found: list[Candidate] = [
                 package
                 for package in self._index.packages(identifier)
@@ -110,7 +116,7 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Candidate, str]):
     def get_dependencies(self, candidate: Candidate) -> Iterator[Requirement]:
         if isinstance(candidate, Choice):
             exact = Relation(candidate.package.name, "=", candidate.package.version)
-            yield Requirement((exact,), str(candidate))
+            yield Requirement((exact,), str(candidate), chosen=True)
             return
         for group in needed(candidate, self._present):
             yield Requirement(group, str(candidate))
@@ -145,6 +151,8 @@ def resolve(index: Index, wanted: Iterable[str], present: frozenset[str] = froze
         result = resolver.resolve(roots, max_rounds=_ROUNDS)
     except resolvelib.ResolutionImpossible as error:
         raise LockError(_explain(index, error.causes)) from error
+    except resolvelib.ResolutionTooDeep as error:
+        raise LockError(f"No set of packages was found in {error.round_count} rounds: {', '.join(wanted)}") from error
     packages = [candidate for candidate in result.mapping.values() if isinstance(candidate, Package)]
     _refuse_conflicts(packages)
     return tuple(sorted(packages, key=lambda package: package.name))

@@ -17,6 +17,8 @@ from scripts.errors import UsageError, VariantError
 from scripts.paths import SCHEMA, VARIANTS
 from scripts.platforms import PLATFORMS, Platform
 
+_SCHEMA = SCHEMA / "variant.schema.json"
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -103,7 +105,7 @@ def load(name: str, folder: Path = VARIANTS) -> Variant:
     problems: list[Problem] = []
     document = _merged(name, folder, problems, ())
     if not problems:
-        problems = _semantic_problems(document)
+        problems = documents.validate(document, _SCHEMA) or _semantic_problems(document)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in sorted(problems))
         raise VariantError(f"{len(problems)} problem{'s'[: len(problems) > 1]} in variant {name!r}:\n{lines}")
@@ -113,13 +115,10 @@ def load(name: str, folder: Path = VARIANTS) -> Variant:
 def _merged(name: str, folder: Path, problems: list[Problem], children: tuple[str, ...]) -> Document:
     """Document of `name` over all it extends; each file is checked on its own, so problems point into it."""
     document, syntax = documents.read(folder / f"{name}.yaml")
-    found = syntax or documents.validate(document, SCHEMA / "variant.schema.json")
-    problems += found
+    problems += syntax or documents.validate(document, _SCHEMA, complete=False)
     parent = document.value.get("extends") if isinstance(document.value, dict) else None
-    if found:
-        return document
-    if parent is None:
-        return documents.merge(Document({}, {}), document)
+    if not isinstance(document.value, dict) or not isinstance(parent, str):
+        return documents.merge(Document({}, {}), document) if isinstance(document.value, dict) else document
     pointer = ("extends",)
     chain = (*children, name)
     if parent in chain:
