@@ -27,7 +27,8 @@ from scripts.paths import replacing, user_cache
 _ATTEMPTS = 3  # at one mirror, for errors that may pass
 _LONGEST_WAIT = 20.0  # seconds that a mirror may ask us to wait (Retry-After) before the next one is tried
 _SHOWN_FAILURES = 3
-_BAD_ADDRESS = (httpx.InvalidURL, ValueError, OverflowError)  # the last two come from encodings and sockets
+# The last three come from encodings, from sockets, and from anyio, which wraps what sockets raise.
+_BAD_ADDRESS = (httpx.InvalidURL, ValueError, OverflowError, ExceptionGroup)
 _HINTS: dict[type[FetchError], str] = {
     GoneError: "Archives drop replaced packages. Lock the current ones with: scripts/nox -s lock",
     FetchError: "Check the network, or name a mirror that is reachable: DEBIAN_MIRROR=http://... "

@@ -153,6 +153,9 @@ def resolve(index: Index, wanted: Iterable[str], present: frozenset[str] = froze
         raise LockError(_explain(index, error.causes)) from error
     except resolvelib.ResolutionTooDeep as error:
         raise LockError(f"No set of packages was found in {error.round_count} rounds: {', '.join(wanted)}") from error
+    except RecursionError as error:
+        # resolvelib looks for the way from each package to what was wanted; a circle that backtracking has cut off has none.
+        raise LockError(f"The resolver lost its way in a circle of dependencies of: {', '.join(wanted)}") from error
     packages = [candidate for candidate in result.mapping.values() if isinstance(candidate, Package)]
     _refuse_conflicts(packages)
     return tuple(sorted(packages, key=lambda package: package.name))

@@ -1,157 +1,498 @@
 from __future__ import annotations
 
+import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from scripts import dockerfile, lock, mirrors, paths, variants
-from scripts.errors import LockError, StaleError, UsageError
-from scripts.lock import Lock, LockedPackage
+from scripts import lock, mirrors, paths, variants
+from scripts.errors import GoneError, LockError, SignatureError, UsageError
+from scripts.lock import Lock, LockedPackage, LockedSuite
 from scripts.platforms import PLATFORMS
+from scripts.variants import Variant
+from tests.unit import signed, web
+from tests.unit.conftest import Checkout
+from tests.unit.signed import NOW, PACKAGES, date, stanza
 
-DEBIAN = variants.load("debian")
-COMMITTED = lock.load(DEBIAN, lock.path_of("debian"))
+AMD64, ARM64 = PLATFORMS["linux/amd64"], PLATFORMS["linux/arm64"]
+
+TEXT = """\
+description: A variant for tests.
+distribution: debian
+suites: [{suite: trixie}]
+platforms: [linux/amd64, linux/arm64]
+layers:
+  base: [library]
+  top: [tool]
+exclude: {helper: not in this archive}
+version: tool
+"""
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[str], Path]:
-    """Function that writes a lock file and returns its path."""
+def variant(tmp_path: Path) -> Callable[..., Variant]:
+    """Function that makes a variant; pairs of arguments are texts to replace."""
 
-    def write(text: str) -> Path:
-        path = tmp_path / "lock.json"
-        path.write_text(text)
-        return path
+    def load(*changes: str) -> Variant:
+        text = TEXT
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "test.yaml").write_text(text)
+        return variants.load("test", tmp_path)
 
-    return write
+    return load
 
 
-def test_a_lock_survives_writing_and_reading(written: Callable[[str], Path]) -> None:
-    assert lock.load(DEBIAN, written(lock.dump(COMMITTED))) == COMMITTED
+def package(name: str, version: str = "1", **fields: str | int) -> LockedPackage:
+    sha256 = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
+    path = f"pool/main/{name[0]}/{name}/{name}_{version}_all.deb"
+    values = {
+        "layer": "base", "package": name, "version": version, "architecture": "all", "archive": "debian", "path": path,
+        "size": 10, "sha256": sha256, "source": name, "source_version": version,
+    } | fields  # fmt: skip
+    return LockedPackage(**values)  # type: ignore[arg-type]
 
 
-def spoil(**fields: object) -> str:
-    return json.dumps(json.loads(lock.dump(COMMITTED)) | fields)
+def made_up(variant: Variant, *packages: LockedPackage) -> Lock:
+    """A lock with the same packages for both platforms."""
+    return Lock(
+        variant=variant.name,
+        inputs=lock.inputs(variant),
+        snapshot="20261120T210000Z",
+        epoch=1795167600,
+        suites=(LockedSuite("debian", "trixie", "2026-11-20T09:00:00+00:00", "ab" * 32),),
+        platforms=dict.fromkeys(("linux/amd64", "linux/arm64"), packages or (package("library"), package("tool"))),
+    )
+
+
+def test_a_lock_survives_writing_and_reading(variant: Callable[..., Variant], tmp_path: Path) -> None:
+    odd = package("lib+c++.odd", "1:2.0~rc1+dfsg-1~bpo13+1", layer="top", source="ünusual", size=2**40)
+    written = made_up(variant(), package("tool"), odd)
+    path = tmp_path / "lock.json"
+    path.write_text(lock.dump(written))
+    assert lock.load(variant(), path) == written
+    assert lock.dump(lock.load(variant(), path)) == path.read_text()
+
+
+def test_a_lock_is_one_line_a_package(variant: Callable[..., Variant]) -> None:
+    lines = lock.dump(made_up(variant(), package("tool", "1"))).splitlines()
+    changed = lock.dump(made_up(variant(), package("tool", "2"))).splitlines()
+    assert len(lines) == len(changed)
+    different = [line for line, other in zip(lines, changed, strict=True) if line != other]
+    assert len(different) == 3, "one a platform, and the checksum"
+
+
+Spoil = Callable[[Lock], str]
+
+
+def with_fields(**fields: object) -> Spoil:
+    return lambda found: json.dumps(json.loads(lock.dump(found)) | fields)
+
+
+def without(field: str) -> Spoil:
+    return lambda found: json.dumps({key: value for key, value in json.loads(lock.dump(found)).items() if key != field})
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("spoil", "expected"),
     [
-        (lock.dump(COMMITTED)[:5000], "is not a complete lock"),
-        ("", "is not a complete lock"),
-        ("[]", "is not of type 'object'"),
-        (lock.dump(COMMITTED).replace(COMMITTED.platforms["linux/amd64"][0].sha256, "0" * 64), "was edited by hand"),
-        (spoil(epoch=1), "was edited by hand"),
-        (spoil(epoch="now"), "epoch: 'now' is not of type 'integer'"),
-        (lock.dump(replace(COMMITTED, variant="alpine")), "is the lock of variant 'alpine'"),
-        (lock.dump(replace(COMMITTED, inputs="0" * 64)), "was made for another state of debian.yaml"),
-        (spoil(colour="blue"), "Additional properties are not allowed ('colour' was unexpected)"),
-    ],
-    ids=[
-        "truncated",
-        "empty",
-        "a list",
-        "hash changed",
-        "epoch changed",
-        "wrong type",
-        "other variant",
-        "stale",
-        "key",
+        pytest.param(lambda found: lock.dump(found)[:-40], "is not a complete lock", id="truncated at the end"),
+        pytest.param(lambda found: lock.dump(found)[:100], "is not a complete lock", id="truncated"),
+        pytest.param(lambda _found: "", "is not a complete lock", id="empty"),
+        pytest.param(lambda _found: "\udcff", "is not a complete lock", id="not UTF-8"),
+        pytest.param(lambda found: "<<<<<<< HEAD\n" + lock.dump(found), "is not a complete lock", id="merge conflict"),
+        pytest.param(lambda _found: "[]", "is not of type 'object'", id="a list"),
+        pytest.param(lambda found: lock.dump(found).replace("a", "b", 1), "'variant' is a required", id="key misspelt"),
+        pytest.param(
+            lambda found: lock.dump(found).replace(package("tool").sha256, "0" * 64, 1), "was edited by hand", id="hash"
+        ),
+        pytest.param(lambda found: lock.dump(found).replace('"size": 10', '"size": 11'), "edited by hand", id="size"),
+        pytest.param(lambda found: lock.dump(found).replace("tool_1", "tool_2"), "was edited by hand", id="path"),
+        pytest.param(with_fields(epoch=1), "was edited by hand", id="epoch"),
+        pytest.param(with_fields(checksum="0" * 64), "was edited by hand", id="checksum"),
+        pytest.param(with_fields(inputs="0" * 64), "was edited by hand", id="inputs"),
+        pytest.param(with_fields(epoch="now"), ": epoch: 'now' is not of type 'integer'", id="wrong type"),
+        pytest.param(with_fields(epoch=-1), ": epoch: -1 is less than the minimum", id="negative"),
+        pytest.param(with_fields(snapshot="yesterday"), ": snapshot: 'yesterday' does not match", id="no instant"),
+        pytest.param(with_fields(colour="blue"), "('colour' was unexpected)", id="unknown key"),
+        pytest.param(with_fields(platforms={}), ": platforms: ", id="no platforms"),
+        pytest.param(without("suites"), "'suites' is a required property", id="key missing"),
+        pytest.param(lambda found: lock.dump(found).replace("pool/", "../pool/"), "].path: '../pool/", id="escapes"),
+        pytest.param(
+            lambda found: lock.dump(replace(found, variant="alpine")), "is the lock of variant 'alpine'", id="another"
+        ),
+        pytest.param(
+            lambda found: lock.dump(replace(found, inputs="0" * 64)),
+            "was made for another state of test.yaml",
+            id="stale",
+        ),
     ],
 )
-def test_a_bad_lock_is_refused(written: Callable[[str], Path], text: str, expected: str) -> None:
+def test_a_bad_lock_is_refused(variant: Callable[..., Variant], tmp_path: Path, spoil: Spoil, expected: str) -> None:
+    found = made_up(variant())
+    path = tmp_path / "lock.json"
+    path.write_bytes(spoil(found).encode(errors="surrogateescape"))
     with pytest.raises(LockError) as caught:
-        lock.load(DEBIAN, written(text))
+        lock.load(variant(), path)
+    assert str(caught.value).startswith(str(path))
     assert expected in str(caught.value)
-    assert "scripts/nox -s lock -- debian" in str(caught.value)
+    assert "scripts/nox -s lock -- test" in str(caught.value)
 
 
-def test_a_missing_lock_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(LockError, match="has no lock"):
-        lock.load(DEBIAN, tmp_path / "lock.json")
+def test_a_missing_lock_says_how_to_make_one(variant: Callable[..., Variant], tmp_path: Path) -> None:
+    with pytest.raises(
+        LockError, match=r"'test' has no lock \(.*lock\.json\)\. Make one with: scripts/nox -s lock -- test"
+    ):
+        lock.load(variant(), tmp_path / "lock.json")
 
 
-def test_a_changed_variant_makes_its_lock_stale(written: Callable[[str], Path]) -> None:
-    changed = replace(DEBIAN, exclude=DEBIAN.exclude | {"tini"})
-    with pytest.raises(LockError, match="another state"):
-        lock.load(changed, written(lock.dump(COMMITTED)))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(("{helper: not in this archive}", "{helper: x y z, other: not needed}"), id="exclusion"),
+        pytest.param(("[library]", "[library, more]"), id="package"),
+        pytest.param(("  base: [library]\n  top: [tool]", "  top: [tool]\n  base: [library]"), id="order of layers"),
+        pytest.param(("linux/arm64", "linux/386"), id="platform"),
+        pytest.param(("{suite: trixie}", "{suite: trixie, packages: [tool]}"), id="limit of a suite"),
+        pytest.param(("{suite: trixie}", "{suite: trixie, archive: debian-security}"), id="archive"),
+        pytest.param(("{suite: trixie}", "{suite: trixie, components: [main, contrib]}"), id="components"),
+    ],
+)
+def test_what_decides_about_packages_makes_a_lock_stale(
+    variant: Callable[..., Variant], tmp_path: Path, changes: tuple[str, str]
+) -> None:
+    path = tmp_path / "lock.json"
+    path.write_text(lock.dump(made_up(variant())))
+    with pytest.raises(LockError, match=r"was made for another state of test\.yaml"):
+        lock.load(variant(*changes), path)
+    assert lock.load(variant(*changes), path, stale=True).variant == "test"
 
 
-def test_changes_are_told_by_package() -> None:
-    def with_versions(versions: dict[str, str]) -> Lock:
-        package = COMMITTED.platforms["linux/amd64"][0]
-        platforms = {
-            platform: tuple(replace(package, package=name, version=version) for name, version in versions.items())
-            for platform in ("linux/amd64", "linux/arm64")
-        }
-        return replace(COMMITTED, platforms=platforms)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(("A variant", "Another variant"), id="description"),
+        pytest.param(("not in this archive", "for another reason"), id="reason"),
+        pytest.param(("version: tool", "image: {environment: {A: b}}"), id="image"),
+    ],
+)
+def test_what_decides_about_nothing_keeps_a_lock(
+    variant: Callable[..., Variant], tmp_path: Path, changes: tuple[str, str]
+) -> None:
+    path = tmp_path / "lock.json"
+    path.write_text(lock.dump(made_up(variant())))
+    assert lock.load(variant(*changes), path)
 
-    before, after = (
-        with_versions({"kept": "1", "newer": "1", "gone": "1"}),
-        with_versions({"kept": "1", "newer": "2", "new": "3"}),
-    )
-    assert lock.changes(before, after) == [
-        ("gone", "all", "1", "-"), ("new", "all", "-", "3"), ("newer", "all", "1", "2"),
+
+@pytest.mark.parametrize(
+    ("before", "after", "rows"),
+    [
+        pytest.param(["a 1"], ["a 1"], [], id="nothing"),
+        pytest.param([], ["a 1"], [("a", "all", "-", "1")], id="new"),
+        pytest.param(["a 1", "b 1"], ["b 1"], [("a", "all", "1", "-")], id="gone"),
+        pytest.param(["a 1"], ["a 2"], [("a", "all", "1", "2")], id="newer"),
+        pytest.param(["a 2"], ["a 1"], [("a", "all", "2", "1")], id="older"),
+        pytest.param(
+            ["c 1", "b 1", "a 1"],
+            ["c 2", "b 1", "d 3"],
+            [("a", "all", "1", "-"), ("c", "all", "1", "2"), ("d", "all", "-", "3")],
+            id="several, by name",
+        ),
+    ],
+)
+def test_changes_are_told_by_package(
+    variant: Callable[..., Variant], before: list[str], after: list[str], rows: list[tuple[str, ...]]
+) -> None:
+    def locked(names: list[str]) -> Lock:
+        packages = tuple(package(*name.split()) for name in names)
+        return replace(made_up(variant()), platforms=dict.fromkeys(("linux/amd64", "linux/arm64"), packages))
+
+    assert lock.changes(locked(before), locked(after)) == rows
+
+
+def test_changes_of_some_platforms_name_them(variant: Callable[..., Variant]) -> None:
+    old, new = package("a", "1"), package("a", "1+b1")
+    before = replace(made_up(variant()), platforms={"linux/386": (old,), "linux/amd64": (old,), "linux/arm64": (old,)})
+    after = replace(before, platforms={"linux/386": (new,), "linux/amd64": (new,), "linux/arm64": (old,)})
+    assert lock.changes(before, after) == [("a", "linux/386, linux/amd64", "1", "1+b1")]
+    assert lock.changes(None, after) == [
+        ("a", "linux/386, linux/amd64", "-", "1+b1"), ("a", "linux/arm64", "-", "1"),
     ]  # fmt: skip
 
 
-def test_the_version_is_the_upstream_one() -> None:
-    assert COMMITTED.version(DEBIAN) == "13.0.6"
+@pytest.mark.parametrize(
+    ("version", "upstream"),
+    [("13.0.6-1~bpo13+1", "13.0.6"), ("1:2.0-1", "2.0"), ("0.12", "0.12"), ("1.0-rc1-2", "1.0-rc1"), ("2:7", "7")],
+)
+def test_the_version_is_the_upstream_one(variant: Callable[..., Variant], version: str, upstream: str) -> None:
+    assert made_up(variant(), package("library"), package("tool", version)).version(variant()) == upstream
 
 
-def test_a_platform_that_is_not_locked_is_refused() -> None:
-    with pytest.raises(UsageError, match="is not locked for linux/amd64"):
-        replace(COMMITTED, platforms={}).packages([PLATFORMS["linux/amd64"]])
+def test_a_version_of_no_package_is_refused(variant: Callable[..., Variant]) -> None:
+    with pytest.raises(LockError, match="'test' names no package under `version` that is in its lock"):
+        made_up(variant()).version(variant("version: tool\n", ""))
 
 
-def test_no_package_is_excluded_and_locked() -> None:
-    locked = {package.package for packages in COMMITTED.platforms.values() for package in packages}
-    assert not locked & DEBIAN.exclude
+def test_a_platform_that_is_not_locked_is_refused(variant: Callable[..., Variant]) -> None:
+    with pytest.raises(UsageError, match="'test' is not locked for linux/s390x; it is for: linux/amd64, linux/arm64"):
+        made_up(variant()).packages([PLATFORMS["linux/s390x"]])
 
 
-# The Dockerfile, which is made from the lock.
+def test_packages_of_several_platforms_are_each_named_once(variant: Callable[..., Variant]) -> None:
+    shared, one, two = package("shared"), package("x", "1"), package("x", "1+b1")
+    found = replace(made_up(variant()), platforms={"linux/amd64": (shared, one), "linux/arm64": (shared, two)})
+    assert found.packages([AMD64, ARM64]) == (shared, one, two)
+    assert found.packages([ARM64]) == (shared, two)
+    assert found.packages([]) == ()
 
 
-def test_the_committed_dockerfile_is_what_the_lock_gives() -> None:
-    assert dockerfile.difference("debian") == ""
+def test_packages_are_fetched_by_hash(
+    variant: Callable[..., Variant], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"a package"
+    found = package("tool", sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    with web.serving() as server:
+        monkeypatch.setenv("DEBIAN_MIRROR", server.url)
+        server.behaviours[f"/{found.path}"] = web.content(content)
+        assert made_up(variant(), found).fetch([AMD64]).downloaded_files == 1
+        server.behaviours.clear()
+        monkeypatch.setattr(mirrors, "SNAPSHOT", f"{server.url}/snapshot")
+        with pytest.raises(GoneError, match=r"No mirror has tool 2 \(all\) any more") as caught:
+            made_up(variant(), package("tool", "2")).fetch([AMD64])
+        # What a user needs to know: which file, where it was looked for, and what to do.
+        for part in (
+            f"{server.url}/pool/main/t/tool/tool_2_all.deb",
+            "/snapshot/debian/20261120T210000Z/pool/",
+            "-s lock",
+        ):
+            assert part in str(caught.value)
+    assert [path.name for path in cache.rglob("*") if len(path.name) == 64] == [found.sha256]
 
 
-def test_every_package_is_added_once_to_its_stage_with_its_own_url_and_checksum() -> None:
-    """BuildKit does not look at the URL when it knows the checksum: a wrong one would go unnoticed."""
-    stages = {}
-    for stage in dockerfile.expand(DEBIAN, COMMITTED).split("FROM scratch AS packages-")[1:]:
-        tag, _, text = stage.partition("\n")
-        stages[tag] = [line.split()[2:] for line in text.splitlines() if line.startswith("ADD ")]
-    for platform in DEBIAN.platforms:
-        expected = [_added(package) for package in COMMITTED.platforms[platform.name]]
-        assert stages[platform.tag] == expected
+# Made from an archive.
 
 
-def _added(package: LockedPackage) -> list[str]:
-    url = f"${{{mirrors.variable(package.archive)}}}/{package.path}"
-    return [f"--checksum=sha256:{package.sha256}", url, f"/{package.layer}/"]
-
-
-def test_a_stale_dockerfile_is_shown_as_a_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM something-else\n")
-    monkeypatch.setattr(dockerfile, "path_of", lambda _name: tmp_path / "Dockerfile")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    with pytest.raises(StaleError, match=r"-FROM something-else[\s\S]*scripts/nox -s expand"):
-        dockerfile.main(["--check", "debian"])
-
-
-def test_an_unknown_variant_exits_without_traceback() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.dockerfile", "debain"],
-        cwd=paths.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+def test_a_lock_is_made_from_the_archive(archive: signed.Archive, variant: Callable[..., Variant]) -> None:
+    content = archive.publish()
+    made = lock.make(variant(), None, NOW)
+    for platform in ("linux/amd64", "linux/arm64"):
+        rows = [(found.layer, found.package, found.version, found.source) for found in made.platforms[platform]]
+        assert rows == [("base", "library", "1.0", "library"), ("top", "tool", "1:2.0-1", "tools")]
+    assert made.epoch == int((NOW - timedelta(hours=3)).timestamp())
+    assert made.snapshot == "20261120T210000Z"
+    assert made.suites == (
+        LockedSuite("debian", "trixie", "2026-11-20T09:00:00+00:00", hashlib.sha256(content).hexdigest()),
     )
-    assert done.returncode == UsageError.exit_status
-    assert "did you mean 'debian'" in done.stderr
+    assert made.inputs == lock.inputs(variant())
+
+
+def test_a_dependency_goes_into_the_first_layer_that_needs_it(
+    archive: signed.Archive, variant: Callable[..., Variant]
+) -> None:
+    archive.publish(
+        "\n".join(
+            [
+                stanza("library", Depends="shared, virtual"), stanza("tool", Depends="shared, own, library"),
+                stanza("shared", Depends="deep"), stanza("deep"), stanza("own", Depends="tool, named | x"),
+                stanza("provider", Provides="virtual"), stanza("named"),
+            ]
+        ).encode()
+    )  # fmt: skip
+    made = lock.make(variant("[tool]", "[tool]\n  last: [named]"), None, NOW)
+    assert [(found.layer, found.package) for found in made.platforms["linux/amd64"]] == [
+        ("base", "deep"), ("base", "library"), ("base", "provider"), ("base", "shared"),
+        ("top", "own"), ("top", "tool"), ("last", "named"),
+    ]  # fmt: skip
+
+
+def test_a_new_index_without_new_packages_changes_nothing(
+    archive: signed.Archive, variant: Callable[..., Variant]
+) -> None:
+    """Neither snapshot nor epoch, and so no digest."""
+    made = lock.make(variant(), None, NOW)
+    archive.publish(Date=date(NOW - timedelta(hours=1)))
+    assert lock.make(variant(), made, NOW) == made
+    # More is excluded, but the packages are the same.
+    more = lock.make(variant("{helper:", "{other: not needed, helper:"), made, NOW)
+    assert (more.epoch, more.snapshot, more.suites, more.platforms) == (
+        made.epoch, made.snapshot, made.suites, made.platforms,
+    )  # fmt: skip
+    assert more.inputs != made.inputs
+
+
+def test_a_new_package_changes_snapshot_and_epoch(archive: signed.Archive, variant: Callable[..., Variant]) -> None:
+    made = lock.make(variant(), None, NOW)
+    archive.publish(PACKAGES.replace(b"Version: 1.0", b"Version: 1.1"), Date=date(NOW - timedelta(hours=1)))
+    newer = lock.make(variant(), made, NOW)
+    assert newer.epoch == int((NOW - timedelta(hours=1)).timestamp())
+    assert newer.snapshot == "20261120T230000Z"
+    assert lock.changes(made, newer) == [("library", "all", "1.0", "1.1")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param(
+            ("[library]", "[library, libary]"),
+            (
+                "test.yaml:6:19: layers.base[1]: no package 'libary' for linux/amd64 in trixie;"
+                " did you mean 'library'?"
+            ),
+            id="misspelt",
+        ),
+        pytest.param(
+            ("[library]", "[xyzzy]"),
+            "test.yaml:6:10: layers.base[0]: no package 'xyzzy' for linux/amd64 in trixie",
+            id="unlike any",
+        ),
+        pytest.param(
+            ("{suite: trixie}", "{suite: trixie, packages: [library]}"),
+            "test.yaml:7:9: layers.top[0]: no package 'tool' for linux/amd64 in trixie",
+            id="not from this suite",
+        ),
+        pytest.param(
+            ("{helper: not in this archive}", "{another: one}"),
+            "tool 1:2.0-1 needs helper | other; there is: no such package",
+            id="a dependency is missing",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_locked_is_explained(
+    archive: signed.Archive, variant: Callable[..., Variant], changes: tuple[str, str], expected: str
+) -> None:
+    del archive
+    with pytest.raises(LockError) as caught:
+        lock.make(variant(*changes), None, NOW)
+    assert expected in str(caught.value)
+
+
+def test_an_index_that_is_not_trusted_locks_nothing(
+    archive: signed.Archive, keys: signed.Keys, variant: Callable[..., Variant]
+) -> None:
+    archive.key = keys[1]
+    archive.publish()
+    with pytest.raises(SignatureError):
+        lock.make(variant(), None, NOW)
+
+
+def relocked(archive: signed.Archive, folder: Path) -> tuple[Lock, str]:
+    """Lock the variant in `folder` again; the archive is as old as it needs to be today."""
+    del archive
+    target = folder / "lock.json"
+    found = lock.relock("test", folder, at=NOW, target=target)
+    return found, target.read_text()
+
+
+def test_locking_again_writes_the_lock_and_tells_what_changed(
+    archive: signed.Archive,
+    variant: Callable[..., Variant],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(lock, "path_of", lambda _name, _folder: tmp_path / "lock.json")
+    variant()
+    found, text = relocked(archive, tmp_path)
+    assert text == lock.dump(found)
+    assert "2 platforms, 2 package files, 0.0 MiB, 2 changes" in capsys.readouterr().err
+    archive.publish(PACKAGES.replace(b"Version: 1.0", b"Version: 1.1"))
+    relocked(archive, tmp_path)
+    output = capsys.readouterr().err
+    assert "Changes of test" in output
+    assert "library" in output
+    assert "1:2.0-1" not in output, "what did not change is not told"
+    # A spoilt lock is no hindrance to making it again.
+    (tmp_path / "lock.json").write_text("{")
+    assert relocked(archive, tmp_path)[0].platforms
+
+
+def test_a_failure_leaves_the_old_lock(
+    archive: signed.Archive, variant: Callable[..., Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "path_of", lambda _name, _folder: tmp_path / "lock.json")
+    variant()
+    _, text = relocked(archive, tmp_path)
+    archive.put_index(b"something else")
+    archive.publish(Valid_Until=date(NOW - timedelta(days=1)))
+    with pytest.raises(SignatureError):
+        relocked(archive, tmp_path)
+    assert (tmp_path / "lock.json").read_text() == text
+
+
+# As committed, and as a command.
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        pytest.param(folder, name, id=name)
+        for folder in (paths.VARIANTS, paths.TOOLS)
+        for name in variants.names(folder)
+    ],
+)
+def test_the_committed_locks_are_current(folder: Path, name: str) -> None:
+    variant = variants.load(name, folder)
+    found = lock.load(variant, lock.path_of(name, folder))
+    assert list(found.platforms) == [platform.name for platform in variant.platforms]
+    assert lock.dump(found) == lock.path_of(name, folder).read_text()
+    for platform in variant.platforms:
+        packages = found.platforms[platform.name]
+        names = [locked.package for locked in packages]
+        assert len(set(names)) == len(names)
+        assert variant.packages.keys() <= set(names)
+        assert not set(names) & variant.exclude
+        assert {locked.layer for locked in packages} <= variant.layers.keys()
+        assert {locked.architecture for locked in packages} <= {"all", platform.debian}
+    assert datetime.strptime(found.snapshot, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() >= found.epoch
+
+
+@pytest.mark.parametrize("module", ["dockerfile", "build"])
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "is not a complete lock", id="truncated"),
+        pytest.param(
+            lambda path: path.write_text(path.read_text().replace('"epoch": 1', '"epoch": 2')),
+            "was edited by hand",
+            id="edited",
+        ),
+        pytest.param(lambda path: path.unlink(), "has no lock", id="missing"),
+    ],
+)
+def test_commands_refuse_a_bad_lock_without_traceback(
+    checkout: Checkout, module: str, spoil: Callable[[Path], object], expected: str
+) -> None:
+    spoil(checkout.root / "images/debian/lock.json")
+    done = checkout.run(module, "debian")
+    assert done.returncode == LockError.exit_status == 11
+    assert expected in done.stderr
+    assert "images/debian/lock.json" in done.stderr
+    assert "scripts/nox -s lock -- debian" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (("debain",), 2, "There is no variant 'debain'; there are: debian, base, busybox"),
+        (("debain",), 2, "did you mean 'debian'?"),
+        (("--at", "yesterday", "debian"), 2, "--at: invalid"),
+        (("debian",), 13, "dists/trixie/InRelease could not be fetched. Tried:"),
+    ],
+    ids=["unknown", "suggested", "no instant", "no network"],
+)
+def test_the_command_explains_itself(
+    checkout: Checkout, arguments: tuple[str, ...], status: int, expected: str
+) -> None:
+    """The snapshot is put out of reach; that no other mirror is asked, is the machine's configuration's matter."""
+    checkout.edit("scripts/mirrors.py", 'SNAPSHOT = "https://', 'SNAPSHOT = "http://127.0.0.1:9/')
+    checkout.edit("scripts/mirrors.py", 'Path("/etc/apt")', 'Path("/nowhere")')
+    done = checkout.run("lock", *arguments)
+    assert done.returncode == status
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr

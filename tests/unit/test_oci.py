@@ -4,16 +4,15 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from scripts import digests, oci, paths
-from scripts.errors import BuildError, DigestError
-from scripts.oci import Layout
+from scripts import oci, paths
+from scripts.errors import BuildError
 
 SHARED, AMD64, ARM64 = b"shared layer" * 1000, b"amd64 layer" * 1000, b"arm64 layer" * 1000
 NAMES = ("base", "top")
@@ -49,10 +48,7 @@ def exported(
     return folder
 
 
-@pytest.fixture(autouse=True)
-def own_cache(cache: Path) -> None:
-    """Pack into a cache of the test's own."""
-    del cache
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -98,6 +94,101 @@ def test_a_blob_that_lies_is_refused(tmp_path: Path, what: str) -> None:
     assert not (tmp_path / "target").exists()
 
 
+def test_packing_again_takes_nothing_anew(tmp_path: Path) -> None:
+    first = oci.canonicalise(exported(tmp_path / "one"), tmp_path / "target", NAMES)
+    before = files(first.folder)
+    # A layer that is in the cache is not even read.
+    for layer in (SHARED, AMD64, ARM64):
+        (tmp_path / "one" / "blobs" / "sha256" / hashlib.sha256(layer).hexdigest()).unlink()
+    assert oci.canonicalise(tmp_path / "one", tmp_path / "target", NAMES) == first
+    assert files(first.folder) == before
+
+
+def test_a_shared_layer_is_packed_and_kept_once(tmp_path: Path) -> None:
+    done: list[None] = []
+    layout = oci.canonicalise(exported(tmp_path / "one"), tmp_path / "target", NAMES, advance=lambda: done.append(None))
+    assert len(done) == 3
+    # Three layers, and for each platform a configuration and a manifest, and the index.
+    assert len(list((layout.folder / "blobs" / "sha256").iterdir())) == 3 + 2 * 2 + 1
+
+
+def test_platforms_come_in_the_order_of_the_table_with_their_variant(tmp_path: Path) -> None:
+    source = exported(tmp_path / "one", order=(1, 0))
+    index = nested_index(source)
+    value = json.loads(index.read_text())
+    value["manifests"][0]["platform"] = {"os": "linux", "architecture": "arm", "variant": "v7"}
+    (source / "index.json").write_text(json.dumps(value))  # without an index in between, as other tools write it
+    layout = oci.canonicalise(source, tmp_path / "target", NAMES)
+    assert [image.platform.name for image in layout.images] == ["linux/amd64", "linux/arm/v7"]
+    written = json.loads(layout.blob(layout.index).read_text())["manifests"]
+    assert [entry["platform"] for entry in written] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm", "os": "linux", "variant": "v7"},
+    ]
+
+
+def nested_index(source: Path) -> Path:
+    digest = json.loads((source / "index.json").read_text())["manifests"][0]["digest"]
+    return source / "blobs" / "sha256" / str(digest).removeprefix("sha256:")
+
+
+def test_everything_written_is_canonical_json(tmp_path: Path) -> None:
+    layout = oci.canonicalise(exported(tmp_path / "one"), tmp_path / "target", NAMES)
+    texts = [layout.folder / "index.json", layout.folder / "oci-layout", layout.blob(layout.index)]
+    texts += [layout.blob(digest) for image in layout.images for digest in (image.config, image.manifest)]
+    for path in texts:
+        value = json.loads(path.read_text())
+        assert path.read_bytes() == json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000], ids=["empty", "one byte", "three megabytes"])
+def test_layers_of_any_size_are_packed(tmp_path: Path, size: int) -> None:
+    source = tmp_path / "source"
+    (source / "blobs" / "sha256").mkdir(parents=True)
+    content = bytes(number * number % 251 for number in range(1000)) * (size // 1000) + b"x" * (size % 1000)
+    layer = add(source, content) | {"mediaType": oci._LAYER}
+    packed = oci._packed(source, layer)
+    assert zstandard.decompress(packed.read_bytes(), max_output_size=size + 1) == content
+    named = packed.with_name(f"{packed.name}.digest").read_text()
+    assert named == f"sha256:{hashlib.sha256(packed.read_bytes()).hexdigest()}"
+
+
+def lose(source: Path) -> None:
+    (source / "blobs" / "sha256" / hashlib.sha256(AMD64).hexdigest()).unlink()
+
+
+def add_attestation(source: Path) -> None:
+    value = json.loads(nested_index(source).read_text())
+    value["manifests"].append(value["manifests"][0] | {"platform": {"os": "unknown", "architecture": "unknown"}})
+    (source / "index.json").write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lose, id="a blob is missing"),
+        pytest.param(lambda source: (source / "index.json").unlink(), id="no index"),
+        pytest.param(lambda source: (source / "index.json").write_text("{"), id="index is no JSON"),
+        pytest.param(add_attestation, id="an attestation, or a platform that nobody knows"),
+    ],
+)
+def test_a_layout_that_is_none_is_refused(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    source = exported(tmp_path / "one")
+    spoil(source)
+    with pytest.raises(BuildError):
+        oci.canonicalise(source, tmp_path / "target", NAMES)
+
+
+def test_a_spoilt_cache_does_not_spoil_the_layout(tmp_path: Path) -> None:
+    oci.canonicalise(exported(tmp_path / "one"), tmp_path / "first", NAMES)
+    for path in (paths.user_cache() / "layers").rglob("*"):
+        if len(path.name) == 64:
+            path.write_bytes(b"spoilt")
+    layout = oci.canonicalise(tmp_path / "one", tmp_path / "second", NAMES)
+    for path in (layout.folder / "blobs" / "sha256").iterdir():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+
+
 def test_packed_layers_are_refused(tmp_path: Path) -> None:
     source = exported(tmp_path / "one", media_type=f"{oci._LAYER}+gzip")
     with pytest.raises(BuildError, match="not an uncompressed one"):
@@ -139,53 +230,24 @@ def test_the_archive_is_for_docker_and_for_containerd(tmp_path: Path) -> None:
     assert [zstandard.decompress(members[layer]) for layer in docker["Layers"]] == [SHARED, ARM64]
     (entry,) = json.loads(members["index.json"])["manifests"]
     assert entry["digest"] == image.manifest
-    assert entry["annotations"]["io.containerd.image.name"] == "docker.io/library/prosody:test"
+    assert entry["annotations"] == {
+        "io.containerd.image.name": "docker.io/library/prosody:test",
+        "org.opencontainers.image.ref.name": "test",
+    }
+    assert json.loads(members["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    named = {f"blobs/sha256/{name.removeprefix('sha256:')}" for name in (image.manifest, image.config)}
+    assert members.keys() == {"oci-layout", "index.json", "manifest.json", *named, *docker["Layers"]}
 
 
-# The committed digests, which come from a layout.
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return oci.canonicalise(exported(tmp_path / "one"), tmp_path / "target", NAMES)
-
-
-@pytest.fixture
-def committed(layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The digests of the layout, as if committed."""
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "IMAGES", tmp_path / "images")
-    path = digests.path_of("test")
-    path.parent.mkdir(parents=True)
-    path.write_text(digests.dump(layout))
-    return path
-
-
-def test_a_build_is_compared_with_what_is_committed(layout: Layout, committed: Path) -> None:
-    found = digests.load("test")
-    assert found is not None
-    digests.compare("test", found, layout, everything=True)
-    assert list(json.loads(committed.read_text())) == ["index", "platforms"]
-
-
-@pytest.mark.parametrize(
-    ("field", "expected"),
-    [("config", "linux/arm64: config sha256:x committed"), ("manifest", "same content, but packed differently")],
-)
-def test_a_difference_is_named(layout: Layout, committed: Path, field: str, expected: str) -> None:
-    value = json.loads(committed.read_text())
-    value["platforms"]["linux/arm64"][field] = "sha256:x"
-    committed.write_text(json.dumps(value))
-    found = digests.load("test")
-    assert found is not None
-    with pytest.raises(DigestError) as caught:
-        digests.compare("test", found, layout, everything=True)
-    assert expected in str(caught.value)
-    assert "linux/amd64" not in str(caught.value)
-    assert "scripts/nox -s digests -- test" in str(caught.value)
-
-
-def test_a_broken_file_of_digests_is_refused(committed: Path) -> None:
-    committed.write_text('{"index": 1}')
-    with pytest.raises(DigestError, match="is not a file of digests"):
-        digests.load("test")
+def test_the_archive_has_an_entry_for_every_tag(tmp_path: Path) -> None:
+    layout = oci.canonicalise(exported(tmp_path / "one"), tmp_path / "target", NAMES)
+    tags = ["prosody:debian", "prosody:13.0.6-debian"]
+    stream = io.BytesIO()
+    oci.archive(layout, layout.images[0], tags, stream)
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as archive:
+        index, docker = (json.load(archive.extractfile(name)) for name in ("index.json", "manifest.json"))  # type: ignore[arg-type]
+    assert docker[0]["RepoTags"] == tags
+    assert [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]] == [
+        "debian", "13.0.6-debian",
+    ]  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 Answer = Callable[["Handler"], None]
 
@@ -48,6 +50,11 @@ class Web(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
 
     __hash__ = object.__hash__
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is no error here."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -118,7 +125,7 @@ def hanging(handler: Handler) -> None:
 
 
 def encoded(data: bytes) -> Answer:
-    """A server that compresses whatever the client may or may not have asked for."""
+    """A server that compresses if the client lets it."""
 
     def behave(handler: Handler) -> None:
         if "gzip" in handler.headers.get("Accept-Encoding", ""):
@@ -127,3 +134,22 @@ def encoded(data: bytes) -> Answer:
             handler.give(200, data)
 
     return behave
+
+
+def always_encoded(data: bytes) -> Answer:
+    """A server that compresses although the client does not want it."""
+    return lambda handler: handler.give(200, gzip.compress(data), Content_Encoding="gzip")
+
+
+def redirecting(target: str) -> Answer:
+    return lambda handler: handler.give(302, b"", Location=target)
+
+
+def from_another_place(data: bytes) -> Answer:
+    """Give 206 for the wrong part, whatever is asked."""
+    return lambda handler: handler.give(206, data, Content_Range=f"bytes 0-{len(data) - 1}/{len(data)}")
+
+
+def not_http(handler: Handler) -> None:
+    handler.wfile.write(b"220 mail.example ESMTP\r\n")
+    handler.close_connection = True
