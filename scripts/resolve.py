@@ -154,7 +154,7 @@ def resolve(index: Index, wanted: Iterable[str], present: frozenset[str] = froze
     except resolvelib.ResolutionTooDeep as error:
         raise LockError(f"No set of packages was found in {error.round_count} rounds: {', '.join(wanted)}") from error
     except RecursionError as error:
-        # resolvelib looks for the way from each package to what was wanted; a circle that backtracking has cut off has none.
+        # resolvelib follows each package back to what was wanted; a circle that backtracking has cut off leads nowhere.
         raise LockError(f"The resolver lost its way in a circle of dependencies of: {', '.join(wanted)}") from error
     packages = [candidate for candidate in result.mapping.values() if isinstance(candidate, Package)]
     _refuse_conflicts(packages)
