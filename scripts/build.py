@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -62,7 +62,7 @@ class Built:
     recipe: Recipe
     layout: Layout
     seconds: float
-    loaded: Image | None = field(default=None)
+    loaded: Image | None = None
 
 
 def recipe(name: str) -> Recipe:
@@ -237,8 +237,9 @@ def tools_folder(scratch: Path) -> Path:
 def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespace) -> Built:
     """Fetch, build, compare with the committed digests, and load this machine's platform."""
     start = time.monotonic()
-    wanted = _platforms(variants.load(name), targets)
-    everything = wanted == variants.load(name).platforms
+    variant = variants.load(name)
+    wanted = _platforms(variant, targets)
+    everything = wanted == variant.platforms
     if options.update_digests and not everything:
         raise UsageError("Digests are recorded for all platforms at once: --platform all")
     found = prepare(name, wanted, relock_gone=options.relock_gone)

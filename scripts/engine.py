@@ -32,6 +32,7 @@ OLDEST_ENGINE = (23, 0)  # the first with buildx as its builder
 _OLDEST_BUILDER = (26, 0)
 _BUILDKIT_IMAGE = "moby/buildkit:v0.25.2"
 _CONTAINER_BUILDER = "prosody-images"
+_EMBEDDED = ("engine", "engine-next")  # sets of tools in scripts/tools/ that make an engine
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def status() -> None:
     own = _own()
     if own:
         report.add_row("docker", "running", own.version, os.environ.get("DOCKER_HOST", "default"), "")
-    for name in ("engine", "engine-next"):
+    for name in _EMBEDDED:
         embedded = Embedded(name)
         if embedded.running():
             version = _embedded_version(embedded) if embedded.responds() else "does not answer"
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str]) -> None:
     if action == "status":
         status()
         return
-    for name in ("engine", "engine-next"):
+    for name in _EMBEDDED:
         embedded = Embedded(name)
         if embedded.stop() if action == "stop" else embedded.remove():
             console.print(f"embedded ({name}): {'stopped' if action == 'stop' else 'removed'}")

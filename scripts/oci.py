@@ -69,11 +69,11 @@ def digest_of(content: bytes) -> str:
 def canonicalise(
     source: Path, target: Path, layer_names: Sequence[str], *, advance: Callable[[], None] = lambda: None
 ) -> Layout:
-    """Write the canonical form of the layout `source` to `target`, replacing it at once or not at all.
+    """Write the canonical form of the layout `source` to `target`, which is never half-written.
 
-    `layer_names` says what each layer is, lowest first, for the history; `advance` is called for each that is done.
-    Raises BuildError if `source` is not a layout of uncompressed
-    layers, or not what its digests say.
+    What was at `target` stays until the new layout is complete. `layer_names` says what each layer is, lowest first,
+    for the history; `advance` is called for each that is done.
+    Raises BuildError if `source` is not a layout of uncompressed layers, or not what its digests say.
     """
     try:
         manifests = sorted(_manifests(source), key=lambda pair: list(PLATFORMS).index(pair[0].name))

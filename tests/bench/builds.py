@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ def _conventional(found: Recipe, platform: Platform, tool: Engine) -> float:
     name = f"prosody-bench:base-{platform.tag}"
     tools = lock.load(base := variants.load("base", paths.TOOLS), lock.path_of("base", paths.TOOLS))
     tools.fetch([platform], label="packages of base")
-    with _scratch() as scratch, emulation.emulated(platform) if platform != platforms.native() else _nothing():
+    with _scratch() as scratch, emulation.emulated(platform) if platform != platforms.native() else nullcontext():
         packages = build.packages_folder(tools, platform, scratch)
         console.print(f"Making a conventional base image for {platform} ({base.name})")
         _buildx(
@@ -106,11 +106,6 @@ def _command(module: str, *arguments: str) -> float:
     start = time.monotonic()
     subprocess.run([sys.executable, "-m", module, *arguments], cwd=paths.ROOT, check=True, capture_output=True)
     return time.monotonic() - start
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -30,6 +30,16 @@ def run(client: docker.DockerClient, image: LoadedImage, *command: str, **option
         container.remove(force=True, v=True)
 
 
+def log_in(server: Server, certificate: Path) -> None:
+    """Alice logs in over verified TLS; raises RefusedError if she is not let in."""
+
+    async def scenario() -> None:
+        async with connected(server.port(), ALICE, ALICE_PASSWORD, certificate):
+            pass
+
+    asyncio.run(scenario())
+
+
 def test_every_wrong_variable_is_named_at_once(client: docker.DockerClient, image: LoadedImage) -> None:
     secret = "do-not-print-me"
     status, output = run(
@@ -81,13 +91,9 @@ def test_any_user_id_works(client: docker.DockerClient, image: LoadedImage, user
     accounts = f"{ALICE}:{ALICE_PASSWORD}"
     server = Server(client, image, {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts}, {"user": user})
 
-    async def log_in() -> None:
-        async with connected(server.port(), ALICE, ALICE_PASSWORD, server.certificate(tmp_path)):
-            pass
-
     try:
         server.start()
-        asyncio.run(log_in())
+        log_in(server, server.certificate(tmp_path))
     finally:
         server.remove()
 
@@ -167,7 +173,9 @@ def test_the_log_is_free_of_warnings(own_server: Server) -> None:
     assert not bad, bad
 
 
-def test_a_folder_is_used(client: docker.DockerClient, image: LoadedImage, own_server: Server, tmp_path: Path) -> None:
+def test_a_given_certificate_is_used(
+    client: docker.DockerClient, image: LoadedImage, own_server: Server, tmp_path: Path
+) -> None:
     folder = tmp_path / "certificates"
     folder.mkdir(mode=0o755)
     for name in (f"{DOMAIN}.crt", f"{DOMAIN}.key"):
@@ -177,13 +185,9 @@ def test_a_folder_is_used(client: docker.DockerClient, image: LoadedImage, own_s
     server = Server(client, image, {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts})
     server.mounts[str(folder)] = {"bind": "/etc/prosody/certs", "mode": "ro"}
 
-    async def log_in() -> None:
-        async with connected(server.port(), ALICE, ALICE_PASSWORD, folder / f"{DOMAIN}.crt"):
-            pass
-
     try:
         server.start()
-        asyncio.run(log_in())
+        log_in(server, folder / f"{DOMAIN}.crt")
         assert "self-signed" not in server.log()
     finally:
         server.remove()
@@ -197,13 +201,9 @@ def test_secrets_come_from_files(client: docker.DockerClient, image: LoadedImage
     server = Server(client, image, {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS_FILE": "/run/secrets/accounts"})
     server.mounts[str(folder)] = {"bind": "/run/secrets", "mode": "ro"}
 
-    async def log_in() -> None:
-        async with connected(server.port(), ALICE, ALICE_PASSWORD, server.certificate(tmp_path)):
-            pass
-
     try:
         server.start()
-        asyncio.run(log_in())
+        log_in(server, server.certificate(tmp_path))
         assert ALICE_PASSWORD not in server.log()
     finally:
         server.remove()
@@ -220,11 +220,7 @@ def test_storage_in_sqlite_keeps_accounts(client: docker.DockerClient, image: Lo
     with servers.serving(client, image, PROSODY_STORAGE="sql", PROSODY_SQL_DRIVER="SQLite3") as server:
         certificate = server.certificate(tmp_path)
 
-        async def log_in() -> None:
-            async with connected(server.port(), ALICE, ALICE_PASSWORD, certificate):
-                pass
-
-        asyncio.run(log_in())
+        log_in(server, certificate)
         assert server.read("/var/lib/prosody/prosody.sqlite").startswith(b"SQLite format 3\0")
         server.restart()
-        asyncio.run(log_in())
+        log_in(server, certificate)

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from scripts import embedded, paths
+from scripts import embedded, paths, toolset
 from scripts.embedded import Embedded
 from scripts.errors import EngineError
 
@@ -62,7 +62,7 @@ def traces_of(engine: Embedded) -> list[str]:
 def run_something(engine: Embedded) -> str:
     """Id of a running container, made without any image of a registry."""
     client = docker.DockerClient(base_url=engine.host, timeout=60)
-    busybox = Path(next(paths.user_cache().glob("tools/busybox-*/usr/bin/busybox")))
+    busybox = toolset.unpack("busybox").root / "usr/bin/busybox"
     try:
         folder = engine.folder / "context"
         folder.mkdir()

@@ -144,7 +144,7 @@ local function ensure_certificate(result)
 	say(("  %s.crt, SHA-256 fingerprint %s"):format(pair, fingerprint))
 	say(("  Others will not trust it. Put your own into %s, as NAME.crt and NAME.key or as"):format(
 		values.PROSODY_CERTIFICATES))
-	say("  fullchain.pem and privkey.pem, and send SIGHUP or restart.")
+	say("  fullchain.pem and privkey.pem, and restart.")
 end
 
 --- Runs a program of Prosody's in this process, as if it had been called with these arguments.

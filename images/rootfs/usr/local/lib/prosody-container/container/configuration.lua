@@ -194,8 +194,8 @@ local function global_options(values, surroundings)
 		unbound = { resolvconf = surroundings.has_resolver_file, hoststxt = surroundings.has_hosts_file };
 	}
 	if surroundings.authorities_file then
-		-- Only where Prosody verifies others. As a general option the file would be read for every context, some thirty
-		-- times at each start.
+		-- Only where Prosody verifies others. As a general option the file would be read for every context, those of
+		-- clients and of HTTP as well, which makes each start noticeably longer.
 		for _, name in ipairs { "s2s_ssl", "s2s_direct_tls_ssl", "client_https_ssl" } do
 			options[name] = { cafile = surroundings.authorities_file }
 		end
