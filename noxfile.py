@@ -33,13 +33,14 @@ def verb(session: nox.Session, name: str, *arguments: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check code, YAML, shell, Dockerfiles and Lua, and that the Dockerfiles are up to date."""
+    """Check code, YAML, shell, Dockerfiles and Lua, and that generated files are up to date."""
     run(session, "ruff", "check")
     run(session, "ruff", "format", "--check")
     run(session, "mypy")
     run(session, "yamllint", "--strict", ".")
     run(session, "python", "-m", "scripts.lint")
     run(session, "python", "-m", "scripts.dockerfile", "--check")
+    run(session, "python", "-m", "scripts.catalogue", "--check")
 
 
 @nox.session
@@ -71,6 +72,18 @@ def lock(session: nox.Session) -> None:
 def expand(session: nox.Session) -> None:
     """Write the Dockerfiles from variants and locks; `-- --check` fails with a diff if one is stale."""
     verb(session, "dockerfile")
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write what is made from images/environment.yaml and images/modules.yaml; `-- --check` fails if one is stale."""
+    verb(session, "catalogue")
+
+
+@nox.session
+def compliance(session: nox.Session) -> None:
+    """Ask a running server what it supports (XEP-0479), and write docs/compliance.md."""
+    run(session, "python", "-m", "tests.integration.compliance", *session.posargs)
 
 
 @nox.session

@@ -33,6 +33,12 @@ class VariantError(UserError):
     exit_status = 10
 
 
+class CatalogueError(UserError):
+    """images/environment.yaml or images/modules.yaml is not valid; the message lists every problem with its position."""
+
+    exit_status = 20
+
+
 class LockError(UserError):
     """A lock is missing, unreadable, stale, or no set of packages satisfies the variant."""
 

@@ -1,116 +1,216 @@
 local certificates = require "container.certificates"
 local expect = require "expect"
+local stand_ins = require "certificate_stand_ins"
 
-local first_line = "-----BEGIN CERTIFICATE-----\n"
+local certificate, key = stand_ins.certificate, stand_ins.key
+local host = "a.example"
+local served = "/run/served/a.example.pem"
 
---- Tools over a file system given as a table of path → content; the content of a certificate names its domains.
-local function tools_for(files, unreadable)
-	local function mode_of(path)
-		if files[path] then return "file" end
-		for name in pairs(files) do
-			if name:sub(1, #path + 1) == path .. "/" then return "directory" end
-		end
-		return nil
-	end
-	return {
-		uid = 1000, now = 0;
-		lfs = {
-			attributes = mode_of;
-			dir = function(path)
-				assert(mode_of(path) == "directory")
-				local names, seen = { ".", ".." }, {}
-				for name in pairs(files) do
-					local entry = name:sub(1, #path + 1) == path .. "/" and name:sub(#path + 2):match("^[^/]+")
-					if entry and not seen[entry] then
-						seen[entry] = true
-						names[#names + 1] = entry
-					end
-				end
-				local index = 0
-				return function()
-					index = index + 1
-					return names[index]
-				end
-			end;
-		};
-		read = function(path)
-			if unreadable == path then return nil, "Permission denied" end
-			return files[path], "No such file or directory"
-		end;
-		load = function(content)
-			local names = content:match("names ([^\n]*)")
-			return names and {
-				names = names;
-				validat = function() return not content:find("expired", 1, true) end;
-				notbefore = function() return "then" end;
-				notafter = function() return "later" end;
-			}
-		end;
-		identities = function(certificate)
-			local identities = {}
-			for name in certificate.names:gmatch("%S+") do identities[name] = { ["*"] = true } end
-			return identities
-		end;
-		newcontext = function(options)
-			if files[options.key] == "other" then return nil, "private key does not match public key" end
-			return {}
-		end;
+local function plan_for(changes)
+	local plan = {
+		directory = "/run/served";
+		sources = { { path = "/certs", optional = true } };
+		hosts = { host };
+		own = "/data/certificates/a.example";
 	}
+	for name, value in pairs(changes or {}) do plan[name] = value end
+	return plan
 end
 
-local function inspect(files, unreadable)
-	return certificates.inspect("/certs", "a.example", tools_for(files, unreadable))
+local function refresh(files, changes, unreadable)
+	return certificates.refresh(plan_for(changes), stand_ins.tools(files, unreadable))
+end
+
+--- Two certificates that both cover the host; expects the one in /certs/good.pem to be taken, wherever it sorts.
+local function expect_preferred(good, other)
+	for _, other_path in ipairs { "/certs/a.pem", "/certs/z.pem" } do
+		local files = { ["/certs/good.pem"] = good .. key "good", [other_path] = other .. key "other" }
+		expect.equal(refresh(files).hosts[1].source, "/certs/good.pem")
+	end
 end
 
 return {
-	{ "the usual layouts are found", function()
-		for certificate, key in pairs {
-			["/certs/x.crt"] = "/certs/x.key",
-			["/certs/fullchain.pem"] = "/certs/privkey.pem",
-			["/certs/live/a.example/fullchain.pem"] = "/certs/live/a.example/privkey.pem",
-		} do
-			local found = inspect { [certificate] = first_line .. "names a.example", [key] = "key" }
-			expect.equal(found, { covering = { certificate }, notes = {}, problems = {} })
+	{ "a pair is copied as certificate and key", function()
+		local pair = { ["/certs/x.crt"] = certificate(host, "k"), ["/certs/x.key"] = key "k" }
+		local report = refresh(pair)
+		expect.equal(pair[served], certificate(host, "k") .. key "k")
+		expect.equal({ report.changed, #report.problems, #report.warnings, #report.notes }, { true, 0, 0, 0 })
+		expect.equal({ report.hosts[1].days, report.hosts[1].issuer, report.hosts[1].not_after },
+			{ 89, "Authority", stand_ins.now + 89 * 86400 })
+	end },
+	{ "what is the same is not written again", function()
+		local files = { ["/certs/x.crt"] = certificate(host, "k"), ["/certs/x.key"] = key "k" }
+		refresh(files)
+		local tools = stand_ins.tools(files)
+		expect.equal(certificates.refresh(plan_for(), tools).changed, false)
+		expect.equal(tools.writes, {})
+	end },
+	{ "nothing is written by looking", function()
+		local files = { ["/certs/x.crt"] = certificate("b.example", "k"), ["/certs/x.key"] = key "k" }
+		local tools = stand_ins.tools(files)
+		local report = certificates.inspect(plan_for(), tools)
+		expect.equal(tools.writes, {})
+		expect.contains(certificates.lines(report)[1], "a self-signed certificate will be made")
+	end },
+	{ "a valid one is preferred to one that is not", function()
+		expect_preferred(certificate(host, "good", -50, 40), certificate(host, "other", -10, -1))
+		expect_preferred(certificate(host, "good", -50, 40), certificate(host, "other", 1, 90))
+	end },
+	{ "then the newest", function()
+		expect_preferred(certificate(host, "good", -1, 30), certificate(host, "other", -2, 90))
+	end },
+	{ "then the one that lasts longest", function()
+		expect_preferred(certificate(host, "good", -1, 31), certificate(host, "other", -1, 30))
+	end },
+	{ "then one that names the host", function()
+		expect_preferred(certificate(host, "good"), certificate("*.example", "other"))
+	end },
+	{ "then one that brings its chain", function()
+		expect_preferred(certificate(host, "good") .. certificate("Authority", "ca"), certificate(host, "other"))
+	end },
+	{ "then the first path", function()
+		local files = {}
+		for _, name in ipairs { "c", "a", "b" } do
+			files["/certs/" .. name .. ".pem"] = certificate(host, name) .. key(name)
+		end
+		expect.equal(refresh(files).hosts[1].source, "/certs/a.pem")
+	end },
+	{ "a source named for the host is preferred, and not for others", function()
+		local files = {
+			["/certs/x.pem"] = certificate("a.example b.example", "new", -1, 90) .. key "new";
+			["/mine/x.pem"] = certificate("a.example b.example", "old", -9, 80) .. key "old";
+		}
+		local report = refresh(files, {
+			hosts = { host, "b.example" }, sources = { { path = "/certs" }, { path = "/mine", hosts = { host } } };
+		})
+		expect.equal({ report.hosts[1].source, report.hosts[2].source }, { "/mine/x.pem", "/certs/x.pem" })
+	end },
+	{ "a source named for the host must name it as well", function()
+		local files = { ["/mine/x.pem"] = certificate("b.example", "k") .. key "k" }
+		local report = refresh(files, { sources = { { path = "/mine", hosts = { host } } } })
+		expect.equal(report.hosts[1].is_own, true)
+	end },
+	{ "a wildcard covers one label", function()
+		local files = { ["/certs/x.pem"] = certificate("*.a.example", "k") .. key "k" }
+		local report = refresh(files, { hosts = { host, "b.a.example", "c.b.a.example" } })
+		expect.equal({ report.hosts[1].is_own, report.hosts[2].source, report.hosts[3].source },
+			{ true, "/certs/x.pem", "/certs/x.pem" })
+		expect.equal(report.hosts[3].shared_with, "b.a.example")
+	end },
+	{ "a component without one shows that of its parent, with a note", function()
+		local files = { ["/certs/x.pem"] = certificate(host, "k") .. key "k" }
+		local report = refresh(files, { hosts = { host, "rooms.a.example" } })
+		expect.equal(files["/run/served/rooms.a.example.pem"], files[served])
+		expect.equal(report.hosts[2].shared_with, host)
+		expect.contains(report.notes[1], "rooms.a.example has no certificate of its own")
+	end },
+	{ "without any the server makes one itself and keeps it", function()
+		local files = {}
+		local report = refresh(files, { hosts = { host, "rooms.a.example", "other.example" } })
+		expect.equal({ report.own.made, #report.own.hosts, report.hosts[3].is_own }, { true, 3, true })
+		expect.contains(certificates.lines(report)[1], "made a self-signed certificate")
+		expect.contains(certificates.lines(report)[2], report.own.fingerprint)
+		expect.equal(files["/run/served/other.example.pem"], files[served])
+		report = refresh(files, { hosts = { host } })
+		expect.equal({ report.own.made, files["/run/served/other.example.pem"] }, { false, nil })
+		expect.contains(certificates.lines(report)[1], "made earlier")
+	end },
+	{ "the server's own is made anew when it expires or does not cover a host", function()
+		for _, text in ipairs { certificate(host, "own", -9, 0.5), certificate("b.example", "own", -9, 900) } do
+			local files = { ["/data/certificates/a.example.crt"] = text, ["/data/certificates/a.example.key"] = key "own" }
+			expect.equal(refresh(files).own.made, true)
 		end
 	end },
-	{ "a wildcard covers the domain", function()
-		expect.equal(#inspect({ ["/certs/x.crt"] = first_line .. "names *.example", ["/certs/x.key"] = "k" }).covering, 1)
+	{ "an expired one is served rather than the server's own, with a warning", function()
+		local report = refresh { ["/certs/x.pem"] = certificate(host, "k", -90, -1) .. key "k" }
+		expect.equal({ report.hosts[1].source, report.hosts[1].is_valid, report.own }, { "/certs/x.pem", false, nil })
+		expect.contains(report.warnings[1], "not valid now")
+		expect.contains(certificates.lines(report)[1], "expired on")
 	end },
-	{ "another domain's certificate is no business of this one", function()
-		local found = inspect { ["/certs/x.crt"] = first_line .. "names b.example", ["/certs/x.key"] = "k" }
-		expect.equal(found, { covering = {}, notes = {}, problems = {} })
+	{ "a damaged one is a problem where there is no other", function()
+		local half = certificate(host, "k"):sub(1, -40)
+		local files = { ["/certs/x.crt"] = half, ["/certs/x.key"] = key "k" }
+		local report = refresh(files, { hosts = { host, "b.example" } })
+		expect.equal(#report.problems, 1)
+		expect.contains(report.problems[1], "/certs/x.crt is damaged or incomplete")
+		expect.contains(report.problems[1], "a.example, b.example")
+		expect.equal({ files[served], files["/data/certificates/a.example.crt"] }, {})
 	end },
-	{ "what the server does not look at is not found", function()
-		local found = inspect {
-			["/certs/1/2/3/x.crt"] = first_line .. "names a.example", ["/certs/1/2/3/x.key"] = "k",
-			["/certs/..data/x.crt"] = first_line .. "names a.example", ["/certs/..data/x.key"] = "k",
-			["/certs/x.pem"] = first_line .. "names a.example",
+	{ "a damaged one is a note where there is another", function()
+		local report = refresh {
+			["/certs/x.crt"] = certificate(host, "k"):sub(1, -40), ["/certs/x.key"] = key "k";
+			["/certs/y.pem"] = certificate(host, "y") .. key "y";
 		}
-		expect.equal(found, { covering = {}, notes = {}, problems = {} })
+		expect.equal({ #report.problems, #report.warnings, #report.notes }, { 0, 0, 1 })
 	end },
-	{ "what the server passes over in silence is noted", function()
-		for _, files in ipairs {
-			{ ["/certs/x.crt"] = "# mine\n" .. first_line .. "names a.example", ["/certs/x.key"] = "k" },
-			{ ["/certs/x.crt"] = first_line .. "names a.example" },
-			{ ["/certs/x.crt"] = first_line .. "names a.example\nexpired", ["/certs/x.key"] = "k" },
-		} do
-			local found = inspect(files)
-			expect.equal({ #found.covering, #found.notes, #found.problems }, { 0, 1, 0 })
+	{ "a running server keeps what it has while a new one is half written", function()
+		local first, second = certificate(host, "k", -9), certificate(host, "l", -1)
+		local files = { ["/certs/x.crt"] = first, ["/certs/x.key"] = key "k" }
+		refresh(files)
+		for _, half in ipairs { second:sub(1, -40), second, "" } do
+			files["/certs/x.crt"] = half
+			local report = refresh(files, { running = true })
+			expect.equal({ report.changed, #report.problems, report.hosts[1].is_earlier }, { false, 0, true })
+			expect.equal(files[served], first .. key "k")
+			expect.contains(report.warnings[#report.warnings], "stays")
 		end
+		files["/certs/x.crt"], files["/certs/x.key"] = second, key "l"
+		local report = refresh(files, { running = true })
+		expect.equal({ report.changed, #report.warnings, files[served] }, { true, 0, second .. key "l" })
 	end },
-	{ "what would stop the server or leave it mute is a problem", function()
-		local files = { ["/certs/x.crt"] = first_line .. "half", ["/certs/x.key"] = "k" }
-		expect.contains(inspect(files).problems[1], "damaged")
-		files = { ["/certs/x.crt"] = first_line .. "names a.example", ["/certs/x.key"] = "k" }
-		expect.contains(inspect(files, "/certs/x.key").problems[1], "/certs/x.key cannot be read by uid 1000")
-		files["/certs/x.key"] = "other"
-		expect.contains(inspect(files).problems[1], "does not match")
+	{ "a running server keeps what it has when the file is gone, a new one does not", function()
+		local files = { ["/certs/x.pem"] = certificate(host, "k") .. key "k" }
+		refresh(files)
+		files["/certs/x.pem"] = nil
+		expect.equal(refresh(files, { running = true }).hosts[1].is_earlier, true)
+		expect.equal(refresh(files).hosts[1].is_own, true)
 	end },
-	{ "two that fit are noted", function()
-		local found = inspect {
-			["/certs/x.crt"] = first_line .. "names a.example", ["/certs/x.key"] = "k",
-			["/certs/y.crt"] = first_line .. "names a.example", ["/certs/y.key"] = "k",
-		}
-		expect.equal({ #found.covering, #found.notes }, { 2, 1 })
+	{ "what has expired meanwhile is not kept", function()
+		local files = { [served] = certificate(host, "k", -90, -1) .. key "k" }
+		expect.equal(refresh(files, { running = true }).hosts[1].is_own, true)
+	end },
+	{ "a running server with its own certificate goes on with it", function()
+		local files = {}
+		refresh(files)
+		files["/certs/x.crt"] = certificate(host, "k"):sub(1, -40)
+		local report = refresh(files, { running = true })
+		expect.equal({ #report.problems, report.hosts[1].is_own, report.changed }, { 0, true, false })
+		expect.contains(report.warnings[1], "damaged")
+	end },
+	{ "what the library refuses is not served, and nothing is left of it", function()
+		local files = { ["/certs/x.pem"] = certificate(host, "weak") .. key "weak" }
+		local report = refresh(files)
+		expect.contains(report.problems[1], "ee key too small")
+		expect.equal({ files[served], files["/run/served/a.example.new"] }, {})
+	end },
+	{ "hosts that are not served any more lose their copy", function()
+		local files = { ["/certs/x.pem"] = certificate("a.example b.example", "k") .. key "k" }
+		refresh(files, { hosts = { host, "b.example" } })
+		expect.equal(refresh(files).changed, true)
+		expect.equal({ files["/run/served/b.example.pem"], files[served] ~= nil }, { nil, true })
+	end },
+	{ "a folder that cannot be written is told", function()
+		local tools = stand_ins.tools { ["/certs/x.pem"] = certificate(host, "k") .. key "k" }
+		function tools.write() return nil, "No space left on device" end
+		local report = certificates.refresh(plan_for(), tools)
+		expect.equal(report.unwritable, true)
+		expect.contains(report.problems[1], "No space left on device")
+	end },
+	{ "the signature changes with the files, and only then", function()
+		local files = { ["/certs/x.pem"] = "1" }
+		local tools = stand_ins.tools(files)
+		local function signature() return certificates.signature(plan_for(), tools) end
+		local first = signature()
+		expect.equal(signature(), first)
+		files["/certs/x.pem"] = "12"
+		local second = signature()
+		files["/certs/y.pem"] = "1"
+		assert(first ~= second and second ~= signature(), "a change was not noticed")
+	end },
+	{ "a file that was written this moment is looked at again", function()
+		local tools = stand_ins.tools { ["/certs/x.pem"] = "1" }
+		local settled = certificates.signature(plan_for(), tools)
+		tools.now = tools.now - 86400
+		assert(certificates.signature(plan_for(), tools) ~= settled, "it may have changed within the same second")
 	end },
 }

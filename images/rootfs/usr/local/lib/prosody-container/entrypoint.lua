@@ -9,7 +9,9 @@ local exit_status = { usage = 64, data = 73, user = 77, configuration = 78 }
 local usage = [==[
 usage: [prosody [OPTION…]]        run the server (this is also what happens without any argument)
        prosodyctl COMMAND…        run prosodyctl, for example: prosodyctl shell
-       check                      check the environment variables and print the effective ones]==]
+       check                      check variables, files and certificates, and print the effective configuration
+       config                     print it as JSON
+       modules                    list all modules that can be loaded]==]
 
 local function say(message)
 	for line in (message .. "\n"):gmatch("(.-)\n") do
@@ -25,52 +27,58 @@ end
 local restore_libraries = require("container.libraries").prepare()
 local pposix = require "prosody.util.pposix"
 
-local uid, gid = pposix.getuid(), pposix.getgid()
+local image_configuration = "/usr/local/lib/prosody-container/prosody.cfg.lua"
+local data_directory = "/var/lib/prosody"
 
-local function refuse_root()
-	if uid ~= 0 then return end
-	stop(exit_status.user, "refusing to run as root: nothing here needs it.\n"
-		.. "Use --user 5222:5222 (the default of the image), or any other uid and gid but 0.")
+local image_user = 5222
+
+--- The user and group that the data belongs to: those of the folder, or of what lies in it. The ones of the image where
+-- there is nothing yet, or only what is root's.
+local function owner_of_data()
+	local lfs = require "lfs"
+	local paths = { data_directory }
+	for _, name in ipairs(require("container.drop_ins").list(data_directory)) do
+		paths[#paths + 1] = data_directory .. "/" .. name
+	end
+	for _, path in ipairs(paths) do
+		local attributes = lfs.symlinkattributes(path)
+		if attributes and attributes.uid ~= 0 then
+			return attributes.uid, attributes.gid ~= 0 and attributes.gid or image_user
+		end
+	end
+	return image_user, image_user
 end
 
---- Everything of the environment and the certificates that is wrong, together.
-local function read_settings()
-	local certificates = require "container.certificates"
-	local encodings = require "prosody.util.encodings"
-	local lfs = require "lfs"
-	local ssl = require "ssl"
-	local x509 = require "prosody.util.x509"
+--- Started as root only to become the owner of the data. Whatever is run: what it reads and writes must be what the
+-- server can read and write.
+local function drop_root()
+	if pposix.getuid() ~= 0 then return end
+	local user, group = owner_of_data()
+	-- Groups first: without the rights of root they could not be given up any more.
+	local dropped = pposix.initgroups("prosody", group) and pposix.setgid(group) == true and pposix.setuid(user) == true
+	if not dropped or pposix.getuid() == 0 then
+		stop(exit_status.user, ("started as root, but it is not possible to become %d:%d\n"):format(user, group)
+			.. "Use --user 5222:5222 (the default of the image) or any other user, or leave root the capabilities SETUID and SETGID.")
+	end
+end
 
+--- The environment and the certificates; with write, certificates are made ready to be served.
+local function read_settings(write)
+	local certificates = require "container.certificates"
+	local configuration = require "container.configuration"
+	local certificate_tools = require "container.certificates.tools"
 	local settings = require "container.settings"
 
 	local result = settings.read()
-	result.tools = {
-		lfs = lfs;
-		read = settings.read_file;
-		load = function(content)
-			local loaded, certificate = pcall(ssl.loadcertificate, content)
-			return loaded and certificate or nil
-		end;
-		newcontext = ssl.newcontext;
-		identities = x509.get_identities;
-		umask = pposix.umask;
-		ascii = encodings.idna.to_ascii;
-		uid = uid;
-		now = os.time();
-	}
-
-	local directory, domain = result.values.PROSODY_CERTIFICATES, result.values.PROSODY_DOMAIN
-	local mode = directory and lfs.attributes(directory, "mode")
-	result.covering = {}
-	if mode == "directory" and domain then
-		local found = certificates.inspect(directory, domain, result.tools)
-		table.move(found.problems, 1, #found.problems, #result.problems + 1, result.problems)
-		table.move(found.notes, 1, #found.notes, #result.notes + 1, result.notes)
-		result.covering = found.covering
-	elseif mode == "file" then
-		result.covering = { directory }
-	elseif directory and result.origins.PROSODY_CERTIFICATES ~= "default" then
-		table.insert(result.problems, ("PROSODY_CERTIFICATES: there is no folder %s"):format(directory))
+	result.lines = {}
+	if #result.problems == 0 and (result.plan.main or result.plan.file_hosts[1]) then
+		local plan = configuration.certificate_plan(result.values, result.plan, result.surroundings)
+		local report = certificates[write and "refresh" or "inspect"](plan, certificate_tools.new())
+		for _, list in ipairs { { report.problems, result.problems }, { report.warnings, result.notes }, { report.notes, result.notes } } do
+			table.move(list[1], 1, #list[1], #list[2] + 1, list[2])
+		end
+		result.lines = certificates.lines(report)
+		result.is_unwritable = report.unwritable
 	end
 	return result
 end
@@ -95,9 +103,9 @@ local function probe(directory)
 end
 
 local function stop_at_unwritable_data()
+	local drop_ins = require "container.drop_ins"
 	local lfs = require "lfs"
-	local surroundings = require "container.surroundings"
-	local data_directory = surroundings.data_directory
+	local uid, gid = pposix.getuid(), pposix.getgid()
 	local unwritable, reason
 	local function try(directory)
 		local writable, why = probe(directory)
@@ -105,7 +113,7 @@ local function stop_at_unwritable_data()
 	end
 	try(data_directory)
 	-- The folder may be fine while its content still belongs to the user of another image.
-	for _, name in ipairs(surroundings.list(data_directory)) do
+	for _, name in ipairs(drop_ins.list(data_directory)) do
 		local path = data_directory .. "/" .. name
 		local attributes = lfs.symlinkattributes(path)
 		if attributes and attributes.mode == "directory" and attributes.uid ~= uid and name ~= "lost+found" then
@@ -113,38 +121,12 @@ local function stop_at_unwritable_data()
 		end
 	end
 	if not unwritable then return end
+	local owner, owner_group = lfs.attributes(unwritable, "uid"), lfs.attributes(unwritable, "gid")
 	stop(exit_status.data, ("%s cannot be written by uid %d, gid %d: %s\n"):format(unwritable, uid, gid, reason)
 		.. ("If it is a folder of the host:  chown -R %d:%d FOLDER\n"):format(uid, gid)
 		.. ("If it is a named volume:        docker run --rm -v VOLUME:/data busybox chown -R %d:%d /data\n"):format(uid, gid)
-		.. "Or run the container as the user that owns it:  --user UID:GID")
-end
-
---- Without any certificate nobody could log in, and no message would say why.
-local function ensure_certificate(result)
-	if #result.covering > 0 then return end
-	local certificates = require "container.certificates"
-	local surroundings = require "container.surroundings"
-	local values = result.values
-	local names = { values.PROSODY_DOMAIN }
-	for _, name in ipairs { values.PROSODY_MUC_DOMAIN or nil, values.PROSODY_UPLOAD_DOMAIN or nil } do
-		names[#names + 1] = name
-	end
-	local pair = surroundings.own_pair(values.PROSODY_DOMAIN)
-	local fingerprint = certificates.check_own(pair, names, result.tools)
-	local verb = "using the self-signed certificate made earlier"
-	if not fingerprint then
-		local failure
-		fingerprint, failure = certificates.make_own(pair, names, result.tools)
-		verb = "made a self-signed certificate"
-		if not fingerprint then
-			stop(exit_status.data, ("the self-signed certificate %s.crt cannot be written: %s"):format(pair, failure))
-		end
-	end
-	say(("no certificate for %s in %s: %s"):format(values.PROSODY_DOMAIN, values.PROSODY_CERTIFICATES, verb))
-	say(("  %s.crt, SHA-256 fingerprint %s"):format(pair, fingerprint))
-	say(("  Others will not trust it. Put your own into %s, as NAME.crt and NAME.key or as"):format(
-		values.PROSODY_CERTIFICATES))
-	say("  fullchain.pem and privkey.pem, and restart.")
+		.. ("Or run the container as the user that owns it:  --user %s"):format(
+			owner and owner ~= 0 and ("%d:%d"):format(owner, owner_group) or "UID:GID"))
 end
 
 --- Runs a program of Prosody's in this process, as if it had been called with these arguments.
@@ -162,37 +144,74 @@ local function run_server(arguments)
 				.. " must stay in the foreground")
 		end
 	end
-	refuse_root()
-	local result = read_settings()
-	for _, note in ipairs(result.notes) do say("note: " .. note) end
-	stop_at_problems(result)
-	stop_at_unwritable_data()
-	-- The server does not set it, whatever its option of that name says.
-	pposix.umask("027")
-	ensure_certificate(result)
 	table.insert(arguments, 1, "-F")
+	if os.getenv("PROSODY_CONFIG") ~= image_configuration then
+		say(("the configuration is %s alone; variables are not looked at"):format(tostring(os.getenv("PROSODY_CONFIG"))))
+		stop_at_unwritable_data()
+		pposix.umask("027")
+		return become("/usr/bin/prosody", arguments)
+	end
+	-- First of all, because where nothing can be written, nothing else works.
+	stop_at_unwritable_data()
+	local prepared, reason = require("container.runtime").prepare(pposix.umask)
+	if not prepared then stop(exit_status.data, "no folder for what is made at the start: " .. reason) end
+	local result = read_settings(true)
+	for _, note in ipairs(result.notes) do say("note: " .. note) end
+	for _, line in ipairs(result.lines) do say(line) end
+	if result.is_unwritable then
+		for _, problem in ipairs(result.problems) do say(problem) end
+		stop(exit_status.data)
+	end
+	stop_at_problems(result)
+	-- The server does not set it, whatever its option of that name says.
+	pposix.umask(result.values.PROSODY_UMASK)
+	-- From a file the C library would not know it.
+	if result.values.TZ then pposix.setenv("TZ", result.values.TZ) end
 	become("/usr/bin/prosody", arguments)
 end
 
 local function run_control(arguments)
 	-- Prosody's own status command wants a pid file; the health check answers the question better.
 	if arguments[1] == "status" and #arguments == 1 then return dofile(root .. "/health.lua") end
-	refuse_root()
-	stop_at_problems(require("container.settings").read())
+	local umask = "027"
+	if os.getenv("PROSODY_CONFIG") == image_configuration then
+		local result = require("container.settings").read()
+		stop_at_problems(result)
+		umask = result.values.PROSODY_UMASK
+	end
+	pposix.umask(umask)
 	become("/usr/bin/prosodyctl", arguments)
 end
 
 local function check(arguments)
 	if #arguments > 0 then stop(exit_status.usage, usage) end
-	local result = read_settings()
-	local environment = require "container.environment"
-	for _, line in ipairs(environment.describe(result, require "container.catalogue")) do print(line) end
+	local result = read_settings(false)
+	local report = require "container.report"
+	for _, line in ipairs(report.lines(result, require "container.catalogue")) do print(line) end
+	for _, line in ipairs(result.lines) do print("# " .. line) end
 	for _, note in ipairs(result.notes) do say("note: " .. note) end
 	for _, problem in ipairs(result.problems) do say(problem) end
 	stop(#result.problems > 0 and exit_status.configuration or 0)
 end
 
-local commands = { prosody = run_server, prosodyctl = run_control, check = check }
+local function print_configuration(arguments)
+	if #arguments > 0 then stop(exit_status.usage, usage) end
+	local result = read_settings(false)
+	for _, problem in ipairs(result.problems) do say(problem) end
+	if #result.problems > 0 then stop(exit_status.configuration) end
+	local report = require "container.report"
+	print(report.json(result, require "container.catalogue"))
+	stop(0)
+end
+
+local function list_modules(arguments)
+	if #arguments > 0 then stop(exit_status.usage, usage) end
+	local result = require("container.settings").read()
+	for _, line in ipairs(require("container.module_list").lines(result.surroundings.plugin_paths)) do print(line) end
+	stop(0)
+end
+
+local commands = { prosody = run_server, prosodyctl = run_control, check = check, config = print_configuration, modules = list_modules }
 
 local arguments = table.move(arg, 1, #arg, 1, {})
 local command = table.remove(arguments, 1) or "prosody"
@@ -203,6 +222,11 @@ end
 if not commands[command] then
 	local is_help = command == "--help" or command == "-h" or command == "help"
 	if not is_help then say("unknown command " .. require("container.types").printable(command)) end
-	stop(is_help and 0 or exit_status.usage, usage)
+	if is_help then
+		print(usage)
+		stop(0)
+	end
+	stop(exit_status.usage, usage)
 end
+drop_root()
 commands[command](arguments)

@@ -10,30 +10,33 @@ if not Lua.package.path:find(module_pattern, 1, true) then
 	Lua.package.path = module_pattern .. ";" .. Lua.package.path
 end
 
--- Relative paths in files of conf.d are meant from where other images have their configuration.
-if Lua.prosody then Lua.prosody.paths.config = "/etc/prosody" end
-
-local configuration = Lua.require "container.configuration"
 local settings = Lua.require "container.settings"
-local surroundings = Lua.require "container.surroundings"
 
 local result = settings.read()
 if #result.problems > 0 then
 	Lua.error(Lua.table.concat(result.problems, "; "), 0)
 end
 
-local built = configuration.build(result.values, result.surroundings)
-for name, value in Lua.pairs(built.global) do
+-- Relative paths in files of conf.d are meant from where other images have their configuration.
+if Lua.prosody then Lua.prosody.paths.config = result.values.PROSODY_CONFIGDIR end
+Lua.require("container.logging").register()
+
+local built = result.built
+for name, value in Lua.pairs(built.global.options) do
 	_ENV[name] = value
 end
 for _, host in Lua.ipairs(built.hosts) do
 	VirtualHost(host.name)(host.options)
 end
 for _, component in Lua.ipairs(built.components) do
-	Component(component.name)(component.module)(component.options)
+	if component.module then
+		Component(component.name)(component.module)(component.options)
+	else
+		Component(component.name)(component.options)
+	end
 end
 
 -- One by one instead of with a pattern: in the order of their names, and a missing folder is fine.
-for _, path in Lua.ipairs(surroundings.list_drop_ins()) do
+for _, path in Lua.ipairs(result.surroundings.drop_ins) do
 	Include(path)
 end

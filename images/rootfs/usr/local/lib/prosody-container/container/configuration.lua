@@ -1,9 +1,12 @@
 -- Turns the values of the environment into Prosody's options. Pure: tables in, tables out, so that a value
 -- can never become anything but a value.
 --
--- surroundings (see container/surroundings.lua) tells what is true of this container.
+-- A variable of the catalogue that names an option is written to that option, in the sections of its scope. What
+-- is more than that is said here.
 
-local suggestion = require "container.suggestion"
+local hosts = require "container.hosts"
+local storage = require "container.storage"
+local types = require "container.types"
 
 local configuration = {}
 
@@ -17,38 +20,87 @@ local host_modules = {
 	-- Accounts; nobody can register without an invitation unless PROSODY_ALLOW_REGISTRATION says so
 	"register", "invites", "invites_adhoc", "invites_register", "watchregistrations", "tombstones", "mimicking",
 	-- Administration
-	"admin_adhoc", "admin_shell", "spam_reporting", "watch_spam_reports", "container_accounts",
+	"admin_adhoc", "admin_shell", "spam_reporting", "watch_spam_reports",
 	-- Over HTTP
 	"bosh", "websocket", "http_altconnect", "http_openmetrics",
+	-- Parts of this image
+	"container_accounts", "container_certificates", "container_health",
 }
 local room_modules = { "muc_mam", "muc_moderation", "muc_limits" }
+local federation_modules = { "s2s", "dialback", "s2s_bidi", "s2s_auth_certs" }
+local web_invite_modules = { "invites_page", "invites_register_web", "register_apps", "http_libjs" }
 
-local sql_libraries = { SQLite3 = "dbd.sqlite3", PostgreSQL = "dbd.postgresql", MySQL = "dbd.mysql" }
+local component_kinds = { muc = "muc", upload = "http_file_share", proxy65 = "proxy65", pubsub = "pubsub" }
 
-local function set_of(list)
-	local set = {}
-	for _, item in ipairs(list or {}) do set[item] = true end
-	return set
+--- A copy that shares no table: Prosody keeps and changes what it is given.
+local function copy(value)
+	if type(value) ~= "table" or value == types.null then return value end
+	local copied = {}
+	for key, item in pairs(value) do copied[key] = copy(item) end
+	return copied
 end
 
---- The base list without what is disabled, followed by what is added, each name once.
-local function select_modules(base, added, disabled)
-	local selected, seen = {}, set_of(disabled)
-	for _, list in ipairs { base, added } do
+local section = {}
+section.__index = section
+
+local function new_section(name, module)
+	return setmetatable({
+		name = name, module = module, options = {}, origins = {}, secrets = {}, enabled = {}, disabled = {};
+	}, section)
+end
+
+--- Sets an option, given as a path: limits.c2s.rate.
+function section:set(path, value, origin, is_secret)
+	local target, parts = self.options, {}
+	for part in path:gmatch("[^.]+") do parts[#parts + 1] = part end
+	for index = 1, #parts - 1 do
+		target[parts[index]] = target[parts[index]] or {}
+		target = target[parts[index]]
+	end
+	target[parts[#parts]] = copy(value)
+	self.origins[parts[1]] = origin
+	if is_secret then self.secrets[parts[1]] = true end
+end
+
+function section:enable(module, origin)
+	table.insert(self.enabled, module)
+	if origin then self.origins.modules_enabled = origin end
+end
+
+--- Writes the lists of modules: each name once, without what is disabled.
+function section:finish(inherited_disabled)
+	local disabled, seen, enabled, names = {}, {}, {}, {}
+	for _, list in ipairs { inherited_disabled or {}, self.disabled } do
 		for _, name in ipairs(list) do
-			if not seen[name] then
-				seen[name] = true
-				selected[#selected + 1] = name
+			if not disabled[name] then
+				disabled[name] = true
+				names[#names + 1] = name
 			end
 		end
 	end
-	return selected
+	for _, name in ipairs(self.enabled) do
+		if not seen[name] and not disabled[name] then
+			seen[name] = true
+			enabled[#enabled + 1] = name
+		end
+	end
+	if #enabled > 0 or not self.name then self.options.modules_enabled = enabled end
+	-- A list of its own hides the global one, so that is repeated.
+	if #self.disabled > 0 or not self.name then self.options.modules_disabled = names end
+end
+
+local function choose_password_hash(value, decided, surroundings)
+	if value ~= "auto" then return value end
+	-- Stored passwords do not say how they were hashed: with the wrong choice nobody can log in. Files tell it by
+	-- their length; a database that may come from another image cannot be asked here, so Prosody's default holds.
+	if storage.driver_of(decided, "accounts") == "sql" and not surroundings.stored_hash then return "SHA-1" end
+	return surroundings.stored_hash or "SHA-256"
 end
 
 --- The accounts to be made: those of PROSODY_ACCOUNTS, then the one of LOCAL, DOMAIN and PASSWORD.
-local function collect_accounts(values)
+function configuration.accounts(values)
 	local accounts = {}
-	for _, account in ipairs(values.PROSODY_ACCOUNTS or {}) do accounts[#accounts + 1] = account end
+	for _, account in ipairs(values.PROSODY_ACCOUNTS or {}) do accounts[#accounts + 1] = copy(account) end
 	if values.LOCAL and values.PASSWORD then
 		accounts[#accounts + 1] = {
 			username = values.LOCAL;
@@ -59,202 +111,314 @@ local function collect_accounts(values)
 	return accounts
 end
 
-local function uses_sql(values)
-	-- As in the official image, naming a driver is enough.
-	return values.PROSODY_STORAGE == "sql" or values.PROSODY_SQL_DRIVER ~= nil
+-- Variables that are more than one option. (target section, value, context, origin) → whether that was all
+local specials = {}
+
+function specials.PROSODY_ENABLE_MODULES(target, value, _, origin)
+	for _, module in ipairs(value) do target:enable(module, origin) end
 end
 
-local function choose_password_hash(values, surroundings)
-	if values.PROSODY_PASSWORD_HASH ~= "auto" then return values.PROSODY_PASSWORD_HASH end
-	-- Stored passwords do not say how they were hashed: with the wrong choice nobody can log in. Files tell it by
-	-- their length; a database that may come from another image cannot be asked here, so Prosody's default holds.
-	if uses_sql(values) then return "SHA-1" end
-	return surroundings.stored_hash or "SHA-256"
+function specials.PROSODY_DISABLE_MODULES(target, value)
+	for _, module in ipairs(value) do table.insert(target.disabled, module) end
 end
 
---- What would go wrong later, or silently. Returns problems and notes, one line of text each.
-function configuration.check(values, surroundings)
-	local problems, notes = {}, {}
-	local function problem(...) problems[#problems + 1] = string.format(...) end
-	local function note(...) notes[#notes + 1] = string.format(...) end
-
-	for _, fault in ipairs(surroundings.faults) do problem("%s", fault) end
-
-	local names = {}
-	for _, variable in ipairs { "PROSODY_DOMAIN", "PROSODY_MUC_DOMAIN", "PROSODY_UPLOAD_DOMAIN" } do
-		local name = values[variable]
-		if name then
-			if names[name] then problem("%s and %s are both %s: each needs its own name", names[name], variable, name) end
-			names[name] = variable
-		end
+function specials.PROSODY_MUC_MODULES(_, value, context, origin)
+	for _, room in ipairs(context.of_kind.muc) do
+		for _, module in ipairs(value) do room:enable(module, origin) end
 	end
-
-	if values.PROSODY_DOMAIN then
-		for _, account in ipairs(collect_accounts(values)) do
-			if account.host ~= values.PROSODY_DOMAIN then
-				problem("the account %s@%s cannot be made: the domain served is %s (PROSODY_DOMAIN)",
-					account.username, account.host, values.PROSODY_DOMAIN)
-			end
-		end
-	end
-	if (values.LOCAL == nil) ~= (values.PASSWORD == nil) then
-		note("%s is set without %s: no account is made from it",
-			values.LOCAL and "LOCAL" or "PASSWORD", values.LOCAL and "PASSWORD" or "LOCAL")
-	end
-
-	local disabled = set_of(values.PROSODY_DISABLE_MODULES)
-	for _, name in ipairs(values.PROSODY_ENABLE_MODULES or {}) do
-		if disabled[name] then
-			problem("PROSODY_ENABLE_MODULES and PROSODY_DISABLE_MODULES both name %s", name)
-		end
-		if not surroundings.has_module(name) then
-			local nearest = suggestion.nearest(name, surroundings.list_modules())
-			problem("PROSODY_ENABLE_MODULES: there is no module %s in this image or in /etc/prosody/modules%s",
-				name, nearest and ": did you mean " .. nearest .. "?" or "")
-		end
-	end
-	for _, name in ipairs(values.PROSODY_DISABLE_MODULES or {}) do
-		if not surroundings.has_module(name) then
-			note("PROSODY_DISABLE_MODULES: there is no module %s, so nothing is disabled by it", name)
-		end
-	end
-
-	local driver = values.PROSODY_SQL_DRIVER
-	if uses_sql(values) then
-		if not driver then
-			problem("PROSODY_STORAGE=sql needs PROSODY_SQL_DRIVER: SQLite3, PostgreSQL or MySQL")
-		else
-			if values.PROSODY_STORAGE == "memory" then
-				note("PROSODY_SQL_DRIVER is set, so data is kept in the database and not in memory")
-			end
-			if not surroundings.has_library(sql_libraries[driver]) then
-				problem("PROSODY_SQL_DRIVER: this image has no library for %s", driver)
-			end
-			local is_connection_string = values.PROSODY_SQL_DB and values.PROSODY_SQL_DB:find("=", 1, true)
-			if driver ~= "SQLite3" and not is_connection_string then
-				for _, variable in ipairs { "PROSODY_SQL_DB", "PROSODY_SQL_USERNAME" } do
-					if not values[variable] then problem("PROSODY_SQL_DRIVER=%s needs %s", driver, variable) end
-				end
-			end
-		end
-	end
-	return problems, notes
 end
 
---- Global options. Every table is made anew: Prosody keeps and changes what it is given.
-local function global_options(values, surroundings)
-	local options = {
-		admins = values.PROSODY_ADMINS;
-		plugin_paths = surroundings.plugin_paths;
-		modules_enabled = select_modules(host_modules, values.PROSODY_ENABLE_MODULES, values.PROSODY_DISABLE_MODULES);
-		modules_disabled = values.PROSODY_DISABLE_MODULES;
+function specials.PROSODY_FEDERATION(target, value)
+	if value then return end
+	for _, module in ipairs(federation_modules) do table.insert(target.disabled, module) end
+end
 
-		-- The runtime adds the time; a stamp here would be the second one.
-		log = { { levels = { min = values.PROSODY_LOGLEVEL }, to = "console", timestamps = false } };
-		statistics = "internal";
-		statistics_interval = "manual";
-		prosodyctl_service_warnings = false;
-		hide_os_type = true;
+function specials.PROSODY_BLOCK_STRANGERS(target, value, _, origin)
+	if value then target:enable("block_strangers", origin) end
+end
 
-		-- Encryption
-		c2s_require_encryption = true;
-		s2s_require_encryption = true;
-		allow_unencrypted_plain_auth = false;
-		s2s_secure_auth = values.PROSODY_S2S_SECURE_AUTH;
-		c2s_direct_tls_ports = { 5223 };
-		s2s_direct_tls_ports = { 5270 };
-		certificates = surroundings.certificate_directory;
-		-- Services without a host name of their own; a certificate of the folder above wins over these.
-		c2s_direct_tls_certificate = surroundings.own_certificate;
-		s2s_direct_tls_certificate = surroundings.own_certificate;
-		https_certificate = surroundings.own_certificate;
+function specials.PROSODY_WEB_INVITES(target, value, _, origin)
+	if not value then return end
+	for _, module in ipairs(web_invite_modules) do target:enable(module, origin) end
+end
 
-		-- Accounts
-		authentication = "internal_hashed";
-		password_hash = choose_password_hash(values, surroundings);
-		allow_registration = values.PROSODY_ALLOW_REGISTRATION;
-		registration_invite_only = not values.PROSODY_ALLOW_REGISTRATION;
-		registration_throttle_max = 5;
-		registration_throttle_period = 3600;
+function specials.PROSODY_WEB_REGISTRATION(target, value, _, origin)
+	if value then target:enable("register_web", origin) end
+end
 
-		-- Limits; both close timeouts together stay below the ten seconds a runtime grants for a stop.
-		limits = {
-			c2s = { rate = values.PROSODY_C2S_RATE_LIMIT };
-			s2sin = { rate = values.PROSODY_S2S_RATE_LIMIT };
-		};
-		c2s_close_timeout = 3;
-		s2s_close_timeout = 3;
+function specials.PROSODY_PASSWORD_HASH(target, value, context, origin)
+	target:set("password_hash", choose_password_hash(value, context.storage, context.surroundings), origin)
+end
 
-		-- Archives
-		archive_expires_after = values.PROSODY_ARCHIVE_EXPIRES_AFTER;
-		muc_log_expires_after = values.PROSODY_ARCHIVE_EXPIRES_AFTER;
+--- For one host only; the place for all is decided by container/storage.lua.
+function specials.PROSODY_STORAGE(target, value, _, origin)
+	if target.name then target:set("storage", value, origin) end
+end
 
-		-- libunbound ends the process when it is told to read a file that it cannot read. The table of hosts is
-		-- where a runtime puts extra hosts.
-		unbound = { resolvconf = surroundings.has_resolver_file, hoststxt = surroundings.has_hosts_file };
-	}
+function specials.PROSODY_DISCO_ITEMS(target, value, _, origin)
+	local items, names = {}, {}
+	for name in pairs(value) do names[#names + 1] = name end
+	table.sort(names)
+	for index, name in ipairs(names) do items[index] = { name, value[name] ~= "" and value[name] or nil } end
+	target:set("disco_items", items, origin)
+	return true
+end
+
+--- The name of the domains alone: components would inherit it.
+function specials.PROSODY_NAME(target, value, context, origin)
+	if target.name then return false end
+	for _, host in ipairs(context.hosts) do host:set("name", value, origin) end
+	return true
+end
+
+--- Without a declaration of its own a field would not appear.
+function specials.PROSODY_SERVER_INFO(target, value, _, origin)
+	local names, fields = {}, {}
+	for name in pairs(value) do names[#names + 1] = name end
+	table.sort(names)
+	for index, name in ipairs(names) do
+		fields[index] = { name = name, var = name, type = type(value[name]) == "table" and "list-multi" or "text-single" }
+	end
+	target:set("server_info_extensions", fields, origin)
+end
+
+function specials.PROSODY_ALLOW_REGISTRATION(target, value, context, origin)
+	if context.values.PROSODY_REGISTRATION_INVITE_ONLY == nil then
+		target:set("registration_invite_only", not value, origin)
+	end
+end
+
+local function interfaces_of(value, surroundings)
+	if #value == 1 and value[1] == "*" then return surroundings.has_ipv6 and { "*", "::" } or { "*" } end
+	return value
+end
+
+-- These two listen on the loopback unless told otherwise.
+function specials.PROSODY_HTTP_INTERFACES(target, value, context, origin)
+	target:set("http_interfaces", interfaces_of(value, context.surroundings), origin)
+end
+
+function specials.PROSODY_COMPONENT_INTERFACES(target, value, context, origin)
+	target:set("component_interfaces", interfaces_of(value, context.surroundings), origin)
+end
+
+--- Rooms need it as well, for people of other servers.
+local function enable_policy_in_rooms(_, _, context, origin)
+	for _, room in ipairs(context.of_kind.muc) do room:enable("e2e_policy", origin) end
+end
+specials.PROSODY_E2E_POLICY_MUC = enable_policy_in_rooms
+
+local function apply(target, variable, value, context, origin)
+	local special = specials[variable.name]
+	if special and special(target, value, context, origin) then return end
+	for _, path in ipairs(variable.option or {}) do
+		local whole = path:match("^([^.]+)%.")
+		-- A table of a host hides the global one as a whole.
+		if whole and target.name and target.options[whole] == nil then
+			target.options[whole] = copy(context.global.options[whole])
+		end
+		target:set(path, value, origin, variable.secret)
+	end
+	if variable.enables and value ~= false then target:enable(variable.enables, origin) end
+end
+
+--- What holds without any variable.
+local function set_constants(global, surroundings)
+	local function set(name, value) global:set(name, value, "image") end
+
+	set("plugin_paths", surroundings.plugin_paths)
+	set("prosodyctl_service_warnings", false)
+	-- The module's own default would advise encryption where nobody asked for it.
+	set("e2e_policy_chat", "none")
+	set("e2e_policy_muc", "none")
+	-- libunbound ends the process when it is told to read a file that it cannot read.
+	set("unbound.resolvconf", surroundings.has_resolver_file)
 	if surroundings.authorities_file then
 		-- Only where Prosody verifies others. As a general option the file would be read for every context, those of
 		-- clients and of HTTP as well, which makes each start noticeably longer.
 		for _, name in ipairs { "s2s_ssl", "s2s_direct_tls_ssl", "client_https_ssl" } do
-			options[name] = { cafile = surroundings.authorities_file }
+			set(name, { cafile = surroundings.authorities_file })
 		end
 	end
 	-- Binding an address of a family that the kernel lacks is an error in the log at each start.
-	if not surroundings.has_ipv6 then options.use_ipv6 = false end
-
-	local interfaces = values.PROSODY_HTTP_INTERFACES
-	if #interfaces == 1 and interfaces[1] == "*" then
-		interfaces = surroundings.has_ipv6 and { "*", "::" } or { "*" }
-	end
-	options.http_interfaces = interfaces
-
-	if uses_sql(values) then
-		options.storage = "sql"
-		options.sql = {
-			driver = values.PROSODY_SQL_DRIVER;
-			database = values.PROSODY_SQL_DB or "prosody.sqlite";
-			host = values.PROSODY_SQL_HOST;
-			port = values.PROSODY_SQL_PORT;
-			username = values.PROSODY_SQL_USERNAME;
-			password = values.PROSODY_SQL_PASSWORD;
-		}
-	else
-		options.storage = values.PROSODY_STORAGE
-	end
-	return options
+	if not surroundings.has_ipv6 then set("use_ipv6", false) end
+	for _, module in ipairs(host_modules) do global:enable(module) end
 end
 
---- Returns { global = options, hosts = { { name, options } … }, components = { { name, module, options } … } }.
-function configuration.build(values, surroundings)
-	local accounts = collect_accounts(values)
-	local built = {
-		global = global_options(values, surroundings);
-		hosts = {
-			{
-				name = values.PROSODY_DOMAIN;
-				options = { certificate = surroundings.own_certificate, container_accounts = accounts };
-			};
-		};
-		components = {};
-	}
-	if values.PROSODY_MUC_DOMAIN then
-		table.insert(built.components, {
-			name = values.PROSODY_MUC_DOMAIN;
-			module = "muc";
-			options = {
-				modules_enabled = select_modules(room_modules, {}, values.PROSODY_DISABLE_MODULES);
-				-- Otherwise anybody on any server may open rooms here.
-				restrict_room_creation = "local";
-			};
-		})
+local log_levels = { debug = 1, info = 2, warn = 3, error = 4 }
+
+local function set_log(global, values, origins)
+	local lowest, by_name = values.PROSODY_LOGLEVEL, {}
+	for name, level in pairs(values.PROSODY_LOG_LEVELS or {}) do
+		by_name[name] = level
+		if log_levels[level] < log_levels[lowest] then lowest = level end
 	end
-	if values.PROSODY_UPLOAD_DOMAIN then
-		table.insert(built.components, {
-			name = values.PROSODY_UPLOAD_DOMAIN;
-			module = "http_file_share";
-			options = { http_file_share_size_limit = math.floor(values.PROSODY_UPLOAD_LIMIT_MB * 1024 * 1024) };
-		})
+	global:set("log", {
+		{
+			to = "container";
+			levels = { min = lowest };
+			level = values.PROSODY_LOGLEVEL;
+			levels_by_name = by_name;
+			format = values.PROSODY_LOG_FORMAT;
+			timestamps = values.PROSODY_LOG_TIMESTAMPS;
+			addresses = values.PROSODY_LOG_ADDRESSES;
+		};
+	}, origins.PROSODY_LOGLEVEL)
+end
+
+local function set_storage(global, decided)
+	if next(decided.stores) then
+		global:set("storage", decided.stores, "PROSODY_STORAGE_<STORE>")
+		global:set("default_storage", decided.default, decided.origin)
+	else
+		global:set("storage", decided.default, decided.origin)
+	end
+end
+
+--- The certificates of all names, as container/certificates.lua wants it.
+function configuration.certificate_plan(values, plan, surroundings)
+	local sources = {}
+	for _, path in ipairs(values.PROSODY_CERTIFICATES or {}) do
+		sources[#sources + 1] = { path = path, optional = surroundings.is_default_certificates }
+	end
+	local names, directories = values.PROSODY_IMPORT_CERTIFICATE_HOSTNAMES, values.PROSODY_IMPORT_CERTIFICATE_DIRECTORIES
+	local first = plan.main or plan.file_hosts[1]
+	for index, path in ipairs(directories or {}) do
+		sources[#sources + 1] = { path = path, hosts = names and { names[index] } }
+	end
+	return {
+		directory = surroundings.certificate_directory;
+		sources = sources;
+		hosts = hosts.names(plan);
+		own = first and values.PROSODY_SELF_SIGNED and surroundings.own_pair(first) or nil;
+	}
+end
+
+local function set_certificates(global, values, plan, surroundings)
+	local directory = surroundings.certificate_directory
+	global:set("certificates", directory or surroundings.own_certificates, "image")
+	local first = plan.main or plan.file_hosts[1]
+	if not directory or not first then return end
+	global:set("container_certificates", configuration.certificate_plan(values, plan, surroundings), "image")
+	for _, service in ipairs { "c2s_direct_tls", "s2s_direct_tls", "https" } do
+		-- For clients that name no host (SNI).
+		global:set(service .. "_certificate", directory .. "/" .. first .. ".pem", "image")
+	end
+end
+
+local function set_accounts(section_of, values, plan)
+	for _, account in ipairs(configuration.accounts(values)) do
+		local target = section_of[account.host]
+		if target then
+			target.options.container_accounts = target.options.container_accounts or {}
+			table.insert(target.options.container_accounts, account)
+			target.origins.container_accounts, target.secrets.container_accounts = "PROSODY_ACCOUNTS", true
+		end
+	end
+	for address, role in pairs(values.PROSODY_ACCOUNT_ROLES or {}) do
+		local username, host = address:match("^(.-)@(.*)$")
+		local target = section_of[host]
+		if target then
+			target.options.container_account_roles = target.options.container_account_roles or {}
+			target.options.container_account_roles[username] = role
+			target.origins.container_account_roles = "PROSODY_ACCOUNT_ROLES"
+		end
+	end
+	local main = section_of[plan.main]
+	if main and values.PROSODY_ADMIN_INVITE and #configuration.accounts(values) == 0 then
+		main:set("container_admin_invite", values.PROSODY_ADMIN_INVITE_EXPIRES_AFTER, "PROSODY_ADMIN_INVITE")
+	end
+end
+
+--- Builds everything. result: what container/settings.lua reads.
+-- Returns { global, hosts = sections, components = sections, section_of = { name → section } }; a section is { name,
+-- module, options, origins, secrets }.
+function configuration.build(result, catalogue)
+	local values, origins, plan, surroundings = result.values, result.origins, result.plan, result.surroundings
+	local global = new_section(nil)
+	local built = { global = global, hosts = {}, components = {}, section_of = {} }
+	local of_kind = { muc = {}, upload = {}, proxy65 = {}, pubsub = {}, external = {}, host = { global } }
+
+	for _, name in ipairs(plan.virtual) do
+		local host = new_section(name)
+		table.insert(built.hosts, host)
+		built.section_of[name] = host
+	end
+	for _, planned in ipairs(plan.components) do
+		local component = new_section(planned.name, planned.module)
+		table.insert(built.components, component)
+		built.section_of[planned.name] = component
+		if not planned.module then table.insert(of_kind.external, component) end
+		for kind, module in pairs(component_kinds) do
+			if planned.module == module then table.insert(of_kind[kind], component) end
+		end
+	end
+	for _, room in ipairs(of_kind.muc) do
+		for _, module in ipairs(room_modules) do room:enable(module) end
+	end
+
+	local context = {
+		global = global, hosts = built.hosts, of_kind = of_kind;
+		storage = result.storage, surroundings = surroundings, values = values;
+	}
+	set_constants(global, surroundings)
+	if plan.main then
+		global:set("http_default_host", plan.main, "image")
+		global:set("container_health_host", plan.main, "image")
+	end
+	global:set("unbound.hoststxt", values.PROSODY_DNS_HOSTS_FILE and surroundings.has_hosts_file, origins.PROSODY_DNS_HOSTS_FILE)
+	if values.PROSODY_USE_DANE and surroundings.trust_anchors then
+		global:set("unbound.trustfile", surroundings.trust_anchors, "PROSODY_USE_DANE")
+	end
+
+	for _, variable in ipairs(catalogue) do
+		local value = values[variable.name]
+		local is_futile = variable.option and variable.option[1]:find("^sql%.")
+			and not (result.storage.uses_sql and storage.takes(values.PROSODY_SQL_DRIVER, variable.name))
+		if value ~= nil and not is_futile then
+			for _, target in ipairs(of_kind[variable.scope or "host"]) do
+				apply(target, variable, value, context, origins[variable.name])
+			end
+		end
+	end
+	for index, planned in ipairs(plan.components) do
+		if planned.secret then
+			built.components[index]:set("component_secret", planned.secret, "PROSODY_EXTERNAL_COMPONENTS", true)
+		end
+	end
+	set_log(global, values, origins)
+	set_storage(global, result.storage)
+	set_certificates(global, values, plan, surroundings)
+	set_accounts(built.section_of, values, plan)
+	if values.PROSODY_ACCOUNTS_OVERWRITE then
+		global:set("container_accounts_overwrite", true, "PROSODY_ACCOUNTS_OVERWRITE")
+	end
+
+	-- What is for one host only, then what is given as an option; in the order of their names.
+	for _, other in ipairs(result.others) do
+		local target = other.host_key and built.section_of[other.host] or not other.host_key and global
+		if target then
+			if other.variable.name == "PROSODY_OPTION_<NAME>" then
+				target.options[other.key] = nil
+				if other.value ~= types.null then target.options[other.key] = copy(other.value) end
+				target.origins[other.key] = other.name
+			elseif other.host_key then
+				apply(target, other.variable, other.value, context, other.name)
+			end
+		end
+	end
+
+	-- Lists that were given as an option stay as they were given.
+	local function finish(target, inherited)
+		local given_enabled = (target.origins.modules_enabled or ""):find("^PROSODY_OPTION_") and target.options.modules_enabled
+		local given_disabled = (target.origins.modules_disabled or ""):find("^PROSODY_OPTION_") and target.options.modules_disabled
+		target:finish(inherited)
+		target.options.modules_enabled = given_enabled or target.options.modules_enabled
+		target.options.modules_disabled = given_disabled or target.options.modules_disabled
+	end
+	finish(global)
+	for _, list in ipairs { built.hosts, built.components } do
+		for _, target in ipairs(list) do finish(target, global.disabled) end
 	end
 	return built
 end

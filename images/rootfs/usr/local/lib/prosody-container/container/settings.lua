@@ -1,17 +1,36 @@
 -- Reads the real environment of this process. Needs Prosody's libraries, see container/libraries.lua.
 
 local catalogue = require "container.catalogue"
+local checks = require "container.checks"
 local configuration = require "container.configuration"
 local encodings = require "prosody.util.encodings"
 local environment = require "container.environment"
+local hosts = require "container.hosts"
+local json = require "prosody.util.json"
+local drop_ins = require "container.drop_ins"
+local storage = require "container.storage"
 local surroundings = require "container.surroundings"
 local types = require "container.types"
 
 local settings = {}
 
 local largest_file = 1024 * 1024
+local secret_directory = "/run/secrets"
 
-local parse = types.new {
+--- Plain tables; null as types.null where it stands alone, left out of objects.
+local function plain(value, is_inner)
+	if value == json.null then
+		if is_inner then return nil end
+		return types.null
+	elseif type(value) ~= "table" then
+		return value
+	end
+	local copied = {}
+	for key, item in pairs(value) do copied[key] = plain(item, true) end
+	return copied
+end
+
+local preparations = {
 	-- Prosody wants international names in Unicode, whichever way they were written.
 	host = function(text)
 		local unicode = encodings.idna.to_unicode(text)
@@ -22,7 +41,14 @@ local parse = types.new {
 	end;
 	password = encodings.stringprep.saslprep;
 	ascii = encodings.idna.to_ascii;
+	json = function(text)
+		local decoded, value = pcall(json.decode, text)
+		if not decoded or value == nil then return nil end
+		return plain(value)
+	end;
 }
+
+local parse = types.new(preparations)
 
 --- The content of a file, or nil and why not.
 function settings.read_file(path)
@@ -48,14 +74,50 @@ local function list_names()
 	return names
 end
 
---- Reads everything. Returns { values, origins, surroundings, problems, notes }.
-function settings.read()
-	local source = { get = os.getenv, read_file = settings.read_file, names = list_names() }
-	local result, problems = environment.read(source, catalogue, parse)
+--- Files of secrets that are called like a variable, in upper or lower case: NAME → path.
+local function list_secrets()
+	local secret_names, found = {}, {}
+	for _, variable in ipairs(catalogue) do
+		if variable.secret then
+			secret_names[variable.name] = true
+			for _, alias in ipairs(variable.aliases or {}) do secret_names[alias] = true end
+		end
+	end
+	for _, directory in ipairs { os.getenv("CREDENTIALS_DIRECTORY") or secret_directory, secret_directory } do
+		for _, file_name in ipairs(drop_ins.list(directory)) do
+			local name = file_name:upper()
+			if (secret_names[name] or name:find("^PROSODY_")) and not found[name] then found[name] = directory .. "/" .. file_name end
+		end
+	end
+	return found
+end
+
+--- Reads everything. get, names: in place of the process's own environment, for tests.
+-- Returns { values, origins, others, plan, storage, surroundings, built, problems, notes }.
+function settings.read(get, names)
+	local source = {
+		get = get or os.getenv;
+		read_file = settings.read_file;
+		names = names or list_names();
+		secrets = list_secrets();
+	}
+	local host_name = surroundings.host_name()
+	local derive = hosts.derive(host_name and parse({ type = "host" }, host_name))
+	local result, problems = environment.read(source, catalogue, parse, derive)
+	result.ascii = preparations.ascii
 	result.surroundings = surroundings.gather(result.values)
-	local conflicts, notes = configuration.check(result.values, result.surroundings)
-	table.move(conflicts, 1, #conflicts, #problems + 1, problems)
-	result.problems, result.notes = problems, notes
+	result.storage = storage.decide(result.values, result.origins, result.others, result.surroundings)
+	result.plan = hosts.plan(result.values, result.origins, #drop_ins.host_files(result.values) > 0,
+		drop_ins.hosts_in(result.surroundings.drop_ins))
+	local host_of = {}
+	for _, name in ipairs(hosts.names(result.plan)) do host_of[hosts.key_of(name, preparations.ascii)] = name end
+	for _, other in ipairs(result.others) do other.host = other.host_key and host_of[other.host_key:upper()] end
+	result.problems, result.notes = problems, {}
+	-- With a value missing the rest would only be confused.
+	if #problems == 0 then
+		result.built = configuration.build(result, catalogue)
+		result.problems, result.notes = checks.find(result, catalogue)
+	end
 	return result
 end
 

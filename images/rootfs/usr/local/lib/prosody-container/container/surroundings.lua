@@ -1,18 +1,20 @@
 -- What is true of this container: files, folders, libraries. Only looks, never changes anything.
 
+local drop_ins = require "container.drop_ins"
 local lfs = require "lfs"
+local runtime = require "container.runtime"
 
 local surroundings = {}
 
 surroundings.data_directory = "/var/lib/prosody"
 surroundings.own_certificates = surroundings.data_directory .. "/certificates"
-surroundings.user_modules = "/etc/prosody/modules"
-surroundings.drop_ins = "/etc/prosody/conf.d"
 
 local image_modules = "/usr/local/lib/prosody-container/modules"
 local stock_modules = "/usr/lib/prosody/modules"
 local installed_modules = surroundings.data_directory .. "/custom_plugins"
 local authorities_file = "/etc/ssl/certs/ca-certificates.crt"
+local trust_anchors = "/usr/share/dns/root.key"
+local time_zones = "/usr/share/zoneinfo/"
 
 local function is_readable(path)
 	local file = io.open(path, "rb")
@@ -21,46 +23,32 @@ local function is_readable(path)
 	return content ~= nil
 end
 
---- The names in a folder, sorted; an empty list when it cannot be read.
-function surroundings.list(directory)
-	local names = {}
-	local listed, iterate, state = pcall(lfs.dir, directory)
-	if listed then
-		for name in iterate, state do
-			if name ~= "." and name ~= ".." then names[#names + 1] = name end
-		end
-	end
-	table.sort(names)
-	return names
+--- The host name of the container if somebody chose it: what a runtime makes up has no dot.
+function surroundings.host_name()
+	local file = io.open("/proc/sys/kernel/hostname", "rb")
+	local name = file and file:read("l")
+	if file then file:close() end
+	return name and name:find(".", 1, true) and name or nil
 end
 
---- The files to be included: not hidden, *.cfg.lua, in the order of their names.
-function surroundings.list_drop_ins()
-	local paths = {}
-	for _, name in ipairs(surroundings.list(surroundings.drop_ins)) do
-		if name:find("^[^.].*%.cfg%.lua$") then paths[#paths + 1] = surroundings.drop_ins .. "/" .. name end
+--- Folders of modules, the user's own first.
+local function plugin_paths(values)
+	local paths = table.move(values.PROSODY_PLUGIN_PATHS or {}, 1, #(values.PROSODY_PLUGIN_PATHS or {}), 1, {})
+	if values.ENABLE_MODULE_PATHS then
+		for _, name in ipairs { "modules-custom", "modules-community-enable" } do
+			paths[#paths + 1] = "/usr/lib/prosody/" .. name
+		end
 	end
+	paths[#paths + 1] = image_modules
 	return paths
 end
 
---- What is wrong with the folder of drop-ins and the files in it: closed to this user, or no Lua.
-local function find_faults()
-	local faults = {}
-	if lfs.attributes(surroundings.drop_ins, "mode") and not pcall(lfs.dir, surroundings.drop_ins) then
-		faults[1] = surroundings.drop_ins .. " cannot be read: permission denied"
-	end
-	for _, path in ipairs(surroundings.list_drop_ins()) do
-		-- Only compiled here, for the message; running it is Prosody's part.
-		local chunk, failure = loadfile(path, "t")
-		if not chunk then faults[#faults + 1] = failure end
-	end
-	return faults
-end
-
 -- The places where Prosody's loader looks for a module.
-local function has_module(name)
+local function has_module(name, paths)
 	local file_name = "mod_" .. name .. ".lua"
-	for _, directory in ipairs { surroundings.user_modules, image_modules, installed_modules, stock_modules } do
+	local directories = table.move(paths, 1, #paths, 1, {})
+	table.move({ installed_modules, stock_modules }, 1, 2, #directories + 1, directories)
+	for _, directory in ipairs(directories) do
 		for _, middle in ipairs {
 			"/", "/mod_" .. name .. "/", "/mod_" .. name .. "/" .. name .. "/", "/" .. name .. "/", "/share/lua/5.4/",
 			"/share/lua/5.4/mod_" .. name .. "/",
@@ -71,28 +59,48 @@ local function has_module(name)
 	return false
 end
 
-local function list_modules()
-	local names = {}
-	for _, directory in ipairs { surroundings.user_modules, image_modules, stock_modules } do
-		for _, entry in ipairs(surroundings.list(directory)) do
-			names[#names + 1] = entry:match("^mod_(.-)%.lua$") or entry:match("^mod_([^.]+)$")
+--- Names of all modules found, and for each the folder that it is in.
+function surroundings.list_modules(paths)
+	local names, directory_of = {}, {}
+	local directories = table.move(paths, 1, #paths, 1, {})
+	table.move({ installed_modules, stock_modules }, 1, 2, #directories + 1, directories)
+	for _, directory in ipairs(directories) do
+		for _, entry in ipairs(drop_ins.list(directory)) do
+			local name = entry:match("^mod_(.-)%.lua$") or entry:match("^mod_([^.]+)$")
+			if name and not directory_of[name] then
+				names[#names + 1] = name
+				directory_of[name] = directory
+			end
 		end
 	end
-	return names
+	table.sort(names)
+	return names, directory_of
+end
+
+--- Whether the data folder holds a database of SQLite and no account in files: another image's data.
+local function has_sqlite_data()
+	if lfs.attributes(surroundings.data_directory .. "/prosody.sqlite", "mode") ~= "file" then return false end
+	for _, name in ipairs(drop_ins.list(surroundings.data_directory)) do
+		if lfs.attributes(surroundings.data_directory .. "/" .. name .. "/accounts", "mode") == "directory" then return false end
+	end
+	return true
 end
 
 --- The hash in which the first account found in files is stored: its key is as long as the hash.
+-- The folders of all hosts are looked through, the main one's first.
 local function find_stored_hash(domain)
-	local directory = surroundings.data_directory .. "/"
-		.. domain:gsub("%W", function(character) return ("%%%02x"):format(character:byte()) end) .. "/accounts"
-	local listed, iterate, state = pcall(lfs.dir, directory)
-	if not listed then return nil end
-	for name in iterate, state do
-		local file = name:find("%.dat$") and io.open(directory .. "/" .. name, "rb")
-		local content = file and file:read(65536)
-		if file then file:close() end
-		local key = content and content:match('%["stored_key"%]%s*=%s*"(%x+)"')
-		if key then return #key == 40 and "SHA-1" or "SHA-256" end
+	local main = domain:gsub("%W", function(character) return ("%%%02x"):format(character:byte()) end)
+	local folders = { main }
+	for _, name in ipairs(drop_ins.list(surroundings.data_directory)) do folders[#folders + 1] = name end
+	for _, folder in ipairs(folders) do
+		local directory = surroundings.data_directory .. "/" .. folder .. "/accounts"
+		for _, name in ipairs(drop_ins.list(directory)) do
+			local file = name:find("%.dat$") and io.open(directory .. "/" .. name, "rb")
+			local content = file and file:read(65536)
+			if file then file:close() end
+			local key = content and content:match('%["stored_key"%]%s*=%s*"(%x+)"')
+			if key then return #key == 40 and "SHA-1" or "SHA-256" end
+		end
 	end
 	return nil
 end
@@ -104,25 +112,42 @@ end
 
 --- Looks around, for the values of the environment.
 function surroundings.gather(values)
-	local own_certificate = surroundings.own_pair(values.PROSODY_DOMAIN or "localhost") .. ".crt"
-	local directory_mode = lfs.attributes(values.PROSODY_CERTIFICATES or "", "mode")
+	local paths = plugin_paths(values)
+	local found_drop_ins, faults = drop_ins.find(values)
+	local runtime_directory = runtime.directory()
+	local certificates = values.PROSODY_CERTIFICATES or {}
 	return {
-		faults = find_faults();
-		plugin_paths = { surroundings.user_modules, image_modules };
-		-- Prosody complains about a folder that does not exist; its own holds at worst nothing.
-		certificate_directory = directory_mode and values.PROSODY_CERTIFICATES or surroundings.own_certificates;
-		-- Given a single file, Prosody must not find a second choice.
-		own_certificate = directory_mode ~= "file" and lfs.attributes(own_certificate, "mode") == "file"
-			and own_certificate or nil;
+		faults = faults;
+		remarks = drop_ins.remarks();
+		drop_ins = found_drop_ins;
+		has_drop_ins = #found_drop_ins > 0;
+		plugin_paths = paths;
+		user_modules = paths[1];
+		certificate_directory = runtime_directory and runtime_directory .. "/certificates";
+		own_certificates = surroundings.own_certificates;
+		own_pair = surroundings.own_pair;
+		is_default_certificates = #certificates == 1
+			and certificates[1] == (values.PROSODY_CONFIGDIR or "/etc/prosody") .. "/certs";
 		authorities_file = is_readable(authorities_file) and authorities_file or nil;
-		stored_hash = values.PROSODY_DOMAIN and find_stored_hash(values.PROSODY_DOMAIN);
+		trust_anchors = is_readable(trust_anchors) and trust_anchors or nil;
+		stored_hash = find_stored_hash(values.PROSODY_DOMAIN or "localhost");
+		has_sqlite_data = has_sqlite_data();
 		has_resolver_file = is_readable("/etc/resolv.conf");
 		has_hosts_file = is_readable("/etc/hosts");
 		has_ipv6 = lfs.attributes("/proc/net/if_inet6", "mode") ~= nil or lfs.attributes("/proc/net", "mode") == nil;
-		has_module = has_module;
-		list_modules = list_modules;
+		has_time_zone = function(name) return lfs.attributes(time_zones .. name, "mode") == "file" end;
+		broken_modules = setmetatable({}, { __index = function(_, name) return surroundings.broken_modules()[name] end });
+		has_module = function(name) return has_module(name, paths) end;
+		list_modules = function() return (surroundings.list_modules(paths)) end;
 		has_library = function(name) return package.searchpath(name, package.cpath) ~= nil end;
 	}
+end
+
+--- Modules that are known not to work: name → why. Loaded only when somebody asks.
+function surroundings.broken_modules()
+	local broken = {}
+	for _, module in ipairs(require "container.modules") do broken[module.name] = module.broken end
+	return broken
 end
 
 return surroundings

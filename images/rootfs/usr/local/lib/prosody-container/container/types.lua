@@ -20,6 +20,11 @@ local booleans = {
 	["true"] = true, yes = true, on = true, ["1"] = true;
 	["false"] = false, no = false, off = false, ["0"] = false;
 }
+-- Items of these types may contain blanks, so only commas and line breaks separate them.
+local blank_types = { string = true, text = true, pattern = true, uri = true, url = true, enum = true, script = true }
+
+--- What a JSON null becomes where it has a meaning of its own: "take the option away".
+types.null = setmetatable({}, { __tostring = function() return "null" end })
 
 --- The text made fit for one line of output: control characters escaped, long texts cut.
 function types.printable(text)
@@ -29,6 +34,10 @@ function types.printable(text)
 		if character == "\"" or character == "\\" then return "\\" .. character end
 		return ("\\x%02X"):format(character:byte())
 	end)
+	-- A text that was cut within a character, or is no UTF-8 at all, must not spoil the output.
+	if not utf8.len(shown) then
+		shown = shown:gsub("[\128-\255]", function(byte) return ("\\x%02X"):format(byte:byte()) end)
+	end
 	return '"' .. shown .. '"'
 end
 
@@ -40,7 +49,7 @@ local function unquote(text)
 	return text:match('^"(.*)"$') or text:match("^'(.*)'$") or text
 end
 
--- Without Prosody's libraries only the ASCII subset of the preparations is available.
+-- Without Prosody's libraries only the ASCII subset of the preparations is available, and no JSON.
 local plain_preparations = {
 	host = function(text)
 		return not text:find("[^%w.-]") and text:lower() or nil
@@ -54,6 +63,9 @@ local plain_preparations = {
 	ascii = function(host)
 		return host
 	end;
+	json = function()
+		return nil
+	end;
 }
 
 local function is_domain(ascii)
@@ -64,20 +76,80 @@ local function is_domain(ascii)
 	return true
 end
 
---- Makes a parser. preparations: host, node, password (text → prepared text or nil), ascii (host → A-labels).
+local function is_ipv4(text)
+	local count = 0
+	for part in (text .. "."):gmatch("([^.]*)%.") do
+		count = count + 1
+		-- A leading zero would mean octal to some, and nothing to Prosody.
+		if not part:find("^%d%d?%d?$") or part:find("^0%d") or tonumber(part) > 255 then return false end
+	end
+	return count == 4
+end
+
+-- RFC 4291, 2.2: eight groups, of which one run of zeros may be "::", the last two may be an IPv4 address.
+local function is_ipv6(text)
+	if text:find(":::", 1, true) or not text:find(":", 1, true) then return false end
+	local address, tail = text:match("^(.*:)([%d.]+%.%d+)$")
+	if address then
+		if not is_ipv4(tail) then return false end
+		text = address .. "0:0"
+	end
+	local left, right = text:match("^(.-)::(.*)$")
+	local function count_groups(part)
+		local count = 0
+		if part == "" then return 0 end
+		for group in (part .. ":"):gmatch("([^:]*):") do
+			if not group:find("^%x%x?%x?%x?$") then return nil end
+			count = count + 1
+		end
+		return count
+	end
+	if left then
+		local before, after = count_groups(left), count_groups(right)
+		return before ~= nil and after ~= nil and before + after <= 7
+	end
+	return count_groups(text) == 8
+end
+
+--- A product of factors, 10 * 1024 * 1024, as people write sizes and times in Prosody's own files; nil when it is none.
+local function product_of(text)
+	if not text:find("^%d[%d*%s]*%d$") or not text:find("*", 1, true) then return nil end
+	local product = 1
+	for factor in (text .. "*"):gmatch("([^*]*)%*") do
+		local digits = trim(factor)
+		if not digits:find("^%d+$") or #digits > 12 then return nil end
+		-- As floats, which do not wrap around.
+		if product * (tonumber(digits) + 0.0) > 2 ^ 50 then return nil end
+		product = product * math.tointeger(tonumber(digits))
+	end
+	return product
+end
+
+--- Makes a parser. preparations: host, node, password (text → prepared text or nil), ascii (host → A-labels),
+-- json (text → value or nil; null as types.null).
 function types.new(preparations)
-	preparations = preparations or plain_preparations
+	preparations = setmetatable(preparations or {}, { __index = plain_preparations })
 	local parsers = {}
 
 	local function parse(specification, text)
 		local parser = assert(parsers[specification.type], "unknown type in the catalogue")
 		if text:find("\0", 1, true) then return nil, "text without NUL characters" end
-		return parser(text, specification)
+		if specification.words then
+			for _, word in ipairs(specification.words) do
+				if trim(text):lower() == word then return word end
+			end
+		end
+		local value, expected = parser(text, specification)
+		if value == nil and specification.words then
+			expected = expected .. ", or " .. table.concat(specification.words, ", ")
+		end
+		return value, expected
 	end
 
 	--- One line of any characters.
 	function parsers.string(text)
 		if text:find("%c") then return nil, "one line of text without control characters" end
+		if not utf8.len(text) then return nil, "text in UTF-8" end
 		return text
 	end
 
@@ -117,10 +189,19 @@ function types.new(preparations)
 		return value
 	end
 
+	function parsers.port(text)
+		local value = parsers.integer(text, { minimum = 1, maximum = 65535 })
+		if not value then return nil, "a port, 1 to 65535" end
+		return value
+	end
+
 	function parsers.enum(text, specification)
 		local wanted = trim(text):lower()
 		for _, allowed in ipairs(specification.allowed) do
-			if allowed:lower() == wanted then return allowed end
+			if allowed:lower() == wanted then
+				if specification.values then return specification.values[allowed] end
+				return allowed
+			end
 		end
 		return nil, "one of " .. table.concat(specification.allowed, ", ")
 	end
@@ -152,18 +233,63 @@ function types.new(preparations)
 		return node .. "@" .. host
 	end
 
+	--- A bare address, or a domain alone.
+	function parsers.address(text)
+		local value = parsers.jid(text) or parsers.host(text, {})
+		if not value then return nil, "an address like user@example.org, or a domain" end
+		return value
+	end
+
 	function parsers.module(text)
 		local name = trim(text):gsub("^mod_", "")
 		if not name:find("^[%w_-]+$") then return nil, "the name of a module: letters, digits and _" end
 		return name
 	end
 
+	function parsers.provider(text)
+		local name = trim(text):gsub("^mod_", ""):gsub("^auth_", "")
+		if not name:find("^[%w_-]+$") then return nil, "the name of a module auth_NAME, without auth_" end
+		return name
+	end
+
+	function parsers.role(text)
+		local name = trim(text)
+		if not name:find("^[%w_.-]+:[%w_.-]+$") then return nil, "a role like prosody:member" end
+		return name
+	end
+
+	--- RFC 4422, 3.1
+	function parsers.mechanism(text)
+		local name = trim(text):upper()
+		if not name:find("^[%u%d_-]+$") or #name > 20 then return nil, "a SASL mechanism like SCRAM-SHA-1" end
+		return name
+	end
+
+	function parsers.ip(text)
+		local address = trim(text)
+		if is_ipv4(address) or is_ipv6(address) then return address end
+		return nil, "an IP address"
+	end
+
 	function parsers.interface(text)
 		local address = trim(text)
-		if address == "*" or address:find("^%d+%.%d+%.%d+%.%d+$") or address:find("^%x*:[%x:.]*$") then
-			return address
-		end
-		return nil, "an IP address or *"
+		if address == "*" or is_ipv4(address) or is_ipv6(address) then return address end
+		return nil, "an IP address, or *"
+	end
+
+	--- RFC 4632, 3.1 and RFC 4291, 2.3
+	function parsers.cidr(text)
+		local network = trim(text)
+		local address, bits = network:match("^([^/]+)/(%d%d?%d?)$")
+		local longest = address and (is_ipv4(address) and 32 or is_ipv6(address) and 128)
+		if not longest or tonumber(bits) > longest then return nil, "a network like 192.0.2.0/24 or 2001:db8::/32" end
+		return network
+	end
+
+	function parsers.network(text)
+		local value = parsers.ip(text) or parsers.cidr(text)
+		if not value then return nil, "an IP address, or a network like 192.0.2.0/24" end
+		return value
 	end
 
 	function parsers.path(text, specification)
@@ -174,23 +300,104 @@ function types.new(preparations)
 		return path:find("^/") and path or specification.base .. "/" .. path
 	end
 
+	function parsers.url(text)
+		local address = trim(text)
+		if not address:find("^https?://[%w%[][^%s%c\"<>\\]*$") then return nil, "an address that begins with https://" end
+		return address
+	end
+
+	--- RFC 3986, 3: a scheme and something after it
+	function parsers.uri(text)
+		local address = trim(text)
+		if not address:find("^%a[%w+.-]*:[^%s%c\"<>\\]+$") then
+			return nil, "an address with its kind, like mailto:admin@example.org or xmpp:admin@example.org"
+		end
+		return address
+	end
+
+	--- A pattern in Lua's notation; a faulty one would be an error at each message.
+	function parsers.pattern(text)
+		local plain = parsers.string(text)
+		if not plain or not pcall(string.find, "", plain) then return nil, "a pattern in Lua's notation" end
+		return plain
+	end
+
+	--- A script of mod_firewall: module:scripts/NAME.pfw, or a path.
+	function parsers.script(text)
+		local script = trim(text)
+		if script:find("%c") or not (script:find("^/.") or script:find("^[%w_]+:[^/].*")) or script:find("..", 1, true) then
+			return nil, "an absolute path, or module:scripts/NAME.pfw"
+		end
+		return script
+	end
+
+	function parsers.timezone(text)
+		local name = trim(text)
+		if not name:find("^[%w_+/-]+$") or name:find("^/") then return nil, "a time zone like Europe/Zurich" end
+		return name
+	end
+
+	function parsers.umask(text)
+		local digits = trim(text):match("^0?[0-7][0-7][0-7]$")
+		-- A server that cannot read its own files is no use.
+		if not digits or tonumber(digits:sub(-3, -3)) ~= 0 then return nil, "three octal digits of which the first is 0, like 027" end
+		return ("%03d"):format(tonumber(digits))
+	end
+
 	--- Seconds, or the word never.
-	function parsers.duration(text)
+	function parsers.duration(text, specification)
 		local wanted = trim(text):lower()
-		if wanted == "never" then return "never" end
+		if wanted == "never" and not specification.finite then return "never" end
+		local product = product_of(wanted)
+		if product then return product end
 		local count, unit = wanted:match("^(%d+)%s*(%a*)$")
 		local seconds = count and duration_units[unit]
 		if not seconds or #count > 9 then
-			return nil, "a duration like 90, 30 min, 12h, 7 days, 2w, 1 mon, 1y, or never"
+			return nil, "a duration like 90, 30 min, 12h, 7 days, 2w, 1 mon, 1y" .. (specification.finite and "" or ", or never")
 		end
 		return math.tointeger(tonumber(count)) * seconds
 	end
 
+	--- The same for options that know no never.
+	function parsers.seconds(text)
+		return parsers.duration(text, { finite = true })
+	end
+
+	--- Days, as a number; seconds.
+	function parsers.days(text)
+		local count = trim(text):match("^%d+%.?%d*$")
+		if not count or #count > 7 then return nil, "a number of days" end
+		return math.floor(tonumber(count) * day)
+	end
+
 	--- Bytes.
-	function parsers.size(text)
-		local count, unit = trim(text):lower():match("^(%d+%.?%d*)%s*([kmg]?)i?b?$")
-		if not count or #count > 15 then return nil, "a size like 65536, 512 KiB, 10 MB or 1G" end
-		return math.floor(tonumber(count) * size_units[unit])
+	function parsers.size(text, specification)
+		local wanted = trim(text):lower()
+		local bytes = product_of(wanted)
+		if not bytes then
+			local count, unit = wanted:match("^(%d+%.?%d*)%s*([kmg]?)i?b?$")
+			bytes = count and #count <= 15 and math.tointeger(tonumber(count) * size_units[unit] // 1)
+		end
+		local minimum = specification.minimum or 0
+		if not bytes or bytes < minimum then
+			return nil, "a size like 65536, 512 KiB, 10 MB or 1G" .. (minimum > 0 and (", at least %d"):format(minimum) or "")
+		end
+		return bytes
+	end
+
+	local function parse_count(text, factor, unit)
+		local count = trim(text):match("^%d+%.?%d*$")
+		local bytes = count and #count <= 9 and math.floor(tonumber(count) * factor)
+		if not bytes or bytes < 1 then return nil, "a number of " .. unit end
+		return bytes
+	end
+
+	function parsers.mebibytes(text)
+		return parse_count(text, 1024 ^ 2, "MiB")
+	end
+
+	function parsers.gibibytes(text)
+		return parse_count(text, 1024 ^ 3, "GiB")
 	end
 
 	--- In the only spelling that mod_limits reads as meant: a whole number of thousands of bytes.
@@ -201,38 +408,128 @@ function types.new(preparations)
 		return ("%dkb/s"):format(thousands // 1)
 	end
 
-	--- Separated by commas; also by blanks where an item cannot contain any. Doubles are dropped.
-	function parsers.list(text, specification)
-		local separators = specification.of == "string" and "[^,\n]+" or "[^,%s]+"
-		local item_specification = setmetatable({ type = specification.of }, { __index = specification })
-		local items, seen = {}, {}
+	--- Seconds, in the spelling of mod_limits.
+	function parsers.burst(text)
+		local count = trim(text):lower():match("^(%d+)%s*s?$")
+		if not count or #count > 6 or tonumber(count) < 1 then return nil, "a number of seconds like 2s" end
+		return ("%ds"):format(tonumber(count))
+	end
+
+	function parsers.json(text, specification)
+		local value = preparations.json(text)
+		local is_array = type(value) == "table" and value ~= types.null and (#value > 0 or trim(text):sub(1, 1) == "[")
+		if value == nil then
+			return nil, 'JSON: a number, true, false, "text", a list or an object'
+		elseif specification.of == "array" and not is_array then
+			return nil, "a JSON list: [...]"
+		elseif specification.of == "object" and (type(value) ~= "table" or value == types.null or is_array) then
+			return nil, "a JSON object: {...}"
+		end
+		return value
+	end
+
+	local function item_of(specification, item_type)
+		return setmetatable({ type = item_type, none = false, words = false }, { __index = specification })
+	end
+
+	local function failed_item(specification, item, expected)
+		return (specification.secret and "for each item " or types.printable(item) .. " to be ") .. expected
+	end
+
+	--- The items of a text: a JSON list, else one a line, else separated by commas, and by blanks where no item has any.
+	local function split(text, item_type)
+		local listed = text:find("^%s*%[") and preparations.json(text)
+		if type(listed) == "table" and listed ~= types.null and (#listed > 0 or next(listed) == nil) then
+			local items = {}
+			for index, item in ipairs(listed) do items[index] = type(item) == "table" and "" or tostring(item) end
+			return items, true
+		end
+		local separators = "[^,%s]+"
+		if blank_types[item_type] then separators = text:find("\n", 1, true) and "[^\n]+" or "[^,]+" end
+		local items = {}
 		for raw in text:gmatch(separators) do
 			local item = unquote(trim(raw))
-			if item ~= "" then
-				local value, expected = parse(item_specification, item)
-				if value == nil then
-					return nil, (specification.secret and "for each item " or types.printable(item) .. " to be ") .. expected
-				end
-				if not seen[value] then
-					seen[value] = true
-					items[#items + 1] = value
-				end
+			if item ~= "" then items[#items + 1] = item end
+		end
+		return items
+	end
+
+	--- Doubles are dropped.
+	function parsers.list(text, specification)
+		if specification.none and trim(text):lower() == "none" then return {} end
+		local item_specification = item_of(specification, specification.of)
+		local items, seen = {}, {}
+		for _, item in ipairs(split(text, specification.of)) do
+			local value, expected = parse(item_specification, item)
+			if value == nil then return nil, failed_item(specification, item, expected) end
+			if not seen[value] then
+				seen[value] = true
+				items[#items + 1] = value
 			end
 		end
 		return items
 	end
 
-	--- One account a line, address:password; the address ends at the first colon.
+	--- Pairs of a text as { key, value } texts; the value is nil where there is no separator.
+	local function split_pairs(text, separator)
+		local object = text:find("^%s*{") and preparations.json(text)
+		local pairs_found = {}
+		if type(object) == "table" and object ~= types.null then
+			for key, value in pairs(object) do
+				pairs_found[#pairs_found + 1] = { tostring(key), type(value) ~= "table" and tostring(value) or nil }
+			end
+			table.sort(pairs_found, function(left, right) return left[1] < right[1] end)
+			return pairs_found
+		end
+		for raw in text:gmatch(text:find("\n", 1, true) and "[^\n]+" or "[^,]+") do
+			local item = trim(raw)
+			if item ~= "" then
+				local position = item:find(separator, 1, true)
+				local key = trim(position and item:sub(1, position - 1) or item)
+				pairs_found[#pairs_found + 1] = { key, position and trim(item:sub(position + 1)) or nil }
+			end
+		end
+		return pairs_found
+	end
+
+	--- A table of keys and values; the value is "" where it is optional and there is none.
+	function parsers.map(text, specification)
+		local separator = specification.separator or ":"
+		local keys, values = item_of(specification, specification.keys), item_of(specification, specification.of)
+		local map = {}
+		for _, pair in ipairs(split_pairs(text, separator)) do
+			local key, expected = parse(keys, pair[1])
+			if key == nil then return nil, failed_item(specification, pair[1], expected) end
+			if map[key] ~= nil then
+				return nil, "each name once"
+					.. (specification.secret and "" or "; " .. types.printable(pair[1]) .. " stands there twice")
+			end
+			if pair[2] == nil or pair[2] == "" then
+				if not specification.optional then
+					return nil, failed_item(specification, pair[1], ("followed by %s and a value"):format(separator))
+				end
+				map[key] = ""
+			else
+				map[key], expected = parse(values, pair[2])
+				if map[key] == nil then return nil, failed_item(specification, pair[2], expected) end
+			end
+		end
+		return map
+	end
+
+	--- One account a line, address:password; the address ends at the first colon, without one an invitation is made.
 	function parsers.accounts(text)
 		local accounts, seen, number = {}, {}, 0
 		for line in (text .. "\n"):gmatch("(.-)\r?\n") do
 			number = number + 1
 			if line:find("%S") then
 				local address, password = line:match("^%s*([^:]+):(.+)$")
+				if not address and not line:find(":", 1, true) then address = line end
 				local jid = address and parsers.jid(address)
 				if not jid then
-					return nil, ("line %d to be an address and a password, user@example.org:password"):format(number)
-				elseif not preparations.password(password) then
+					return nil, ("line %d to be an address, and a password unless it is to be an invitation,"
+						.. " user@example.org:password"):format(number)
+				elseif password and not preparations.password(password) then
 					return nil, ("the password in line %d to consist of printable characters"):format(number)
 				elseif seen[jid] then
 					return nil, ("each address once; line %d repeats one"):format(number)

@@ -1,0 +1,99 @@
+-- What the choice of certificates needs of the real world. Needs Prosody's libraries, see container/libraries.lua.
+
+local tools = {}
+
+local largest_file = 8 * 1024 * 1024
+local day = 86400
+
+--- The content of a file, or nil and why not.
+local function read(path)
+	local file, reason = io.open(path, "rb")
+	if not file then return nil, (reason:gsub("^.*: ", "")) end
+	local content, failure = file:read(largest_file + 1)
+	file:close()
+	if failure then return nil, failure end
+	-- At the end of an empty file there is nothing to read, which is no failure.
+	content = content or ""
+	if #content > largest_file then return nil, "it is larger than 8 MiB" end
+	return content
+end
+
+--- Whether all of it could be written; nil and the reason if not, and then no file is left.
+local function write(path, content)
+	local file, reason = io.open(path, "wb")
+	if not file then return nil, (reason:gsub("^.*: ", "")) end
+	local written, failure = file:write(content)
+	local closed, close_failure = file:close()
+	if written and closed then return true end
+	os.remove(path)
+	return nil, failure or close_failure
+end
+
+--- Makes a self-signed certificate for names (ASCII form, the first one is the subject). Returns it and its key.
+local function make_pair(names, now, lifetime)
+	-- Loaded only here: it costs more than all the rest of the start and is needed once in ten years.
+	local altname, bignum = require "openssl.x509.altname", require "openssl.bignum"
+	local extension, name = require "openssl.x509.extension", require "openssl.x509.name"
+	local pkey, rand, x509 = require "openssl.pkey", require "openssl.rand", require "openssl.x509"
+
+	local key = pkey.new { type = "EC", curve = "prime256v1" }
+	local subject, alternatives = name.new(), altname.new()
+	-- A common name holds 64 characters at most; it is for human eyes only.
+	subject:add("CN", #names[1] <= 64 and names[1] or "self-signed")
+	for _, alternative in ipairs(names) do alternatives:add("DNS", alternative) end
+
+	local certificate = x509.new()
+	certificate:setVersion(3)
+	certificate:setSerial(bignum.fromBinary("\1" .. rand.bytes(15)))
+	certificate:setSubject(subject)
+	certificate:setIssuer(subject)
+	certificate:setSubjectAlt(alternatives)
+	certificate:setBasicConstraints { CA = false }
+	certificate:setBasicConstraintsCritical(true)
+	certificate:addExtension(extension.new("extendedKeyUsage", "serverAuth,clientAuth"))
+	-- A clock that runs behind must not make it invalid.
+	certificate:setLifetime(now - day, now + lifetime)
+	certificate:setPublicKey(key)
+	certificate:sign(key, "SHA256")
+	return certificate:toPEM(), key:toPEM("private")
+end
+
+--- The tools, with the time as it is now.
+function tools.new()
+	local crypto = require "prosody.util.crypto"
+	local encodings = require "prosody.util.encodings"
+	local json = require "prosody.util.json"
+	local pposix = require "prosody.util.pposix"
+	local ssl = require "ssl"
+
+	local function load(text)
+		local succeeded, certificate = pcall(ssl.loadcertificate, text)
+		return succeeded and certificate or nil
+	end
+
+	--- The public part of an unencrypted private key.
+	local function public_key_of(text)
+		local succeeded, key = pcall(crypto.import_private_pem, text)
+		local exported, public_key = pcall(function() return succeeded and key and key:public_pem() end)
+		return exported and public_key or nil
+	end
+
+	return {
+		now = os.time();
+		uid = pposix.getuid();
+		umask = pposix.umask;
+		lfs = require "lfs";
+		read = read, write = write, rename = os.rename, remove = os.remove;
+		load = load;
+		identities = require("prosody.util.x509").get_identities;
+		public_key = function(certificate) return (certificate:pubkey()) end;
+		public_key_of = public_key_of;
+		newcontext = ssl.newcontext;
+		make_pair = make_pair;
+		ascii = encodings.idna.to_ascii;
+		decode_json = json.decode;
+		decode_base64 = encodings.base64.decode;
+	}
+end
+
+return tools
