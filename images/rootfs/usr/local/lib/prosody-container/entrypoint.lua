@@ -58,7 +58,8 @@ local function drop_root()
 	local dropped = pposix.initgroups("prosody", group) and pposix.setgid(group) == true and pposix.setuid(user) == true
 	if not dropped or pposix.getuid() == 0 then
 		stop(exit_status.user, ("started as root, but it is not possible to become %d:%d\n"):format(user, group)
-			.. "Use --user 5222:5222 (the default of the image) or any other user, or leave root the capabilities SETUID and SETGID.")
+			.. "Use --user 5222:5222 (the default of the image) or any other user, or leave root the capabilities SETUID\n"
+			.. "and SETGID.")
 	end
 end
 
@@ -74,9 +75,10 @@ local function read_settings(write)
 	if #result.problems == 0 and (result.plan.main or result.plan.file_hosts[1]) then
 		local plan = configuration.certificate_plan(result.values, result.plan, result.surroundings)
 		local report = certificates[write and "refresh" or "inspect"](plan, certificate_tools.new())
-		for _, list in ipairs { { report.problems, result.problems }, { report.warnings, result.notes }, { report.notes, result.notes } } do
-			table.move(list[1], 1, #list[1], #list[2] + 1, list[2])
-		end
+		local function add(lines, target) table.move(lines, 1, #lines, #target + 1, target) end
+		add(report.problems, result.problems)
+		add(report.warnings, result.notes)
+		add(report.notes, result.notes)
 		result.lines = certificates.lines(report)
 		result.is_unwritable = report.unwritable
 	end
@@ -137,6 +139,11 @@ local function become(program, arguments)
 	dofile(program)
 end
 
+--- libc looks for it in the environment only, and it may come from a file.
+local function set_time_zone(values)
+	if values.TZ then pposix.setenv("TZ", values.TZ) end
+end
+
 local function run_server(arguments)
 	for _, argument in ipairs(arguments) do
 		if argument == "-D" or argument == "--daemonize" then
@@ -178,30 +185,34 @@ local function run_control(arguments)
 		local result = require("container.settings").read()
 		stop_at_problems(result)
 		umask = result.values.PROSODY_UMASK
+		set_time_zone(result.values)
 	end
 	pposix.umask(umask)
 	become("/usr/bin/prosodyctl", arguments)
 end
 
-local function check(arguments)
+--- What is told of the whole configuration by show, a function of what container/report.lua gathers.
+local function report_settings(arguments, show)
 	if #arguments > 0 then stop(exit_status.usage, usage) end
 	local result = read_settings(false)
-	local report = require "container.report"
-	for _, line in ipairs(report.lines(result, require "container.catalogue")) do print(line) end
-	for _, line in ipairs(result.lines) do print("# " .. line) end
+	show(require("container.report").gather(result, require "container.catalogue"), result)
 	for _, note in ipairs(result.notes) do say("note: " .. note) end
 	for _, problem in ipairs(result.problems) do say(problem) end
 	stop(#result.problems > 0 and exit_status.configuration or 0)
 end
 
+local function check(arguments)
+	report_settings(arguments, function(gathered, result)
+		for _, line in ipairs(require("container.report").lines(gathered)) do print(line) end
+		for _, line in ipairs(result.lines) do print("# " .. line) end
+	end)
+end
+
 local function print_configuration(arguments)
-	if #arguments > 0 then stop(exit_status.usage, usage) end
-	local result = read_settings(false)
-	for _, problem in ipairs(result.problems) do say(problem) end
-	if #result.problems > 0 then stop(exit_status.configuration) end
-	local report = require "container.report"
-	print(report.json(result, require "container.catalogue"))
-	stop(0)
+	report_settings(arguments, function(gathered, result)
+		-- Half a configuration would be taken for a whole one.
+		if #result.problems == 0 then print(require("container.report").json(gathered)) end
+	end)
 end
 
 local function list_modules(arguments)
@@ -211,7 +222,9 @@ local function list_modules(arguments)
 	stop(0)
 end
 
-local commands = { prosody = run_server, prosodyctl = run_control, check = check, config = print_configuration, modules = list_modules }
+local commands = {
+	prosody = run_server, prosodyctl = run_control, check = check, config = print_configuration, modules = list_modules;
+}
 
 local arguments = table.move(arg, 1, #arg, 1, {})
 local command = table.remove(arguments, 1) or "prosody"
@@ -220,12 +233,11 @@ if command:find("^%-") and command ~= "--help" and command ~= "-h" then
 	command = "prosody"
 end
 if not commands[command] then
-	local is_help = command == "--help" or command == "-h" or command == "help"
-	if not is_help then say("unknown command " .. require("container.types").printable(command)) end
-	if is_help then
+	if command == "--help" or command == "-h" or command == "help" then
 		print(usage)
 		stop(0)
 	end
+	say("unknown command " .. require("container.types").printable(command))
 	stop(exit_status.usage, usage)
 end
 drop_root()
