@@ -34,7 +34,7 @@ class VariantError(UserError):
 
 
 class CatalogueError(UserError):
-    """images/environment.yaml or images/modules.yaml is not valid; the message lists every problem with its position."""
+    """A catalogue of images/ is not valid; the message lists every problem with its position."""
 
     exit_status = 20
 

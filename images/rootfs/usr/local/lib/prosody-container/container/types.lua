@@ -125,6 +125,56 @@ local function product_of(text)
 	return product
 end
 
+--- Whether a text is a pattern in Lua's notation. string.find itself notices a fault only when it comes that far.
+local function is_pattern(text)
+	local captures, position = {}, 1
+	local function read_set()
+		position = position + (text:sub(position, position) == "^" and 1 or 0)
+		repeat
+			if position > #text then return false end
+			position = position + (text:sub(position, position) == "%" and 2 or 1)
+		until text:sub(position, position) == "]"
+		position = position + 1
+		return true
+	end
+	local function read_escape()
+		local character = text:sub(position, position)
+		position = position + 1
+		if character == "" then return false end
+		if character:find("%d") then return captures[tonumber(character)] == "closed" end
+		if character == "f" then return text:sub(position, position) == "[" end
+		if character == "b" then position = position + 2 end
+		return position <= #text + 1
+	end
+	local function close_capture()
+		for index = #captures, 1, -1 do
+			if captures[index] == "open" then
+				captures[index] = "closed"
+				return true
+			end
+		end
+		return false
+	end
+	while position <= #text do
+		local character, is_good = text:sub(position, position), true
+		position = position + 1
+		if character == "%" then
+			is_good = read_escape()
+		elseif character == "[" then
+			is_good = read_set()
+		elseif character == ")" then
+			is_good = close_capture()
+		elseif character == "(" then
+			captures[#captures + 1] = "open"
+		end
+		if not is_good or #captures > 32 then return false end
+	end
+	for _, state in ipairs(captures) do
+		if state == "open" then return false end
+	end
+	return true
+end
+
 --- Makes a parser. preparations: host, node, password (text → prepared text or nil), ascii (host → A-labels),
 -- json (text → value or nil; null as types.null).
 function types.new(preparations)
@@ -318,7 +368,7 @@ function types.new(preparations)
 	--- A pattern in Lua's notation; a faulty one would be an error at each message.
 	function parsers.pattern(text)
 		local plain = parsers.string(text)
-		if not plain or not pcall(string.find, "", plain) then return nil, "a pattern in Lua's notation" end
+		if not plain or not is_pattern(plain) then return nil, "a pattern in Lua's notation" end
 		return plain
 	end
 
