@@ -79,3 +79,13 @@ async def connected(
         yield client
     finally:
         await client.disconnect(wait=0.5)
+
+
+def log_in(port: int, jid: str, password: str, certificate: Path) -> None:
+    """Log in over verified TLS, and out; raises RefusedError if the server does not let the client in."""
+
+    async def scenario() -> None:
+        async with connected(port, jid, password, certificate, available=False):
+            pass
+
+    asyncio.run(scenario())

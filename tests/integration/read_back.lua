@@ -18,7 +18,8 @@ local pposix = require "prosody.util.pposix"
 local instant = { year = 2024, month = 1, day = 15, hour = 12 }
 
 -- What configuration files find in a process of Prosody's; in prosodyctl nothing is set up for logging.
-_G.prosody = { process_type = "prosodyctl", paths = {} }
+local prosody = { process_type = "prosodyctl", paths = {} }
+_G.prosody = prosody
 
 --- A value as JSON can tell it: keys that are no texts in brackets, numbers that are no integers marked.
 local function tell(value)
@@ -102,17 +103,6 @@ local function answer(case)
 	return told
 end
 
--- What the first program of the container does before the server starts
-assert(require("container.runtime").prepare(pposix.umask))
-
-local file = assert(open(arg[1], "rb"))
-local cases = assert(json.decode(file:read("a")))
-file:close()
-
-local global_names = {}
-for name in pairs(_G) do global_names[name] = true end
-for _, case in ipairs(cases) do print(line(answer(case))) end
-
 --- Options of which Prosody knows that they hold for everything.
 local function list_global_options()
 	local source = assert(open("/usr/lib/prosody/util/prosodyctl/check.lua", "rb"))
@@ -123,8 +113,23 @@ local function list_global_options()
 	return options
 end
 
+-- What the first program of the container does before the server starts
+assert(require("container.runtime").prepare(pposix.umask))
+
+local question = assert(open(arg[1], "rb"))
+local cases = assert(json.decode(question:read("a")))
+question:close()
+
+local global_names = {}
+for name in pairs(_G) do global_names[name] = true end
+for _, case in ipairs(cases) do print(line(answer(case))) end
+
 local left = {}
 for name in pairs(_G) do
 	if not global_names[name] then left[#left + 1] = name end
 end
-print(line { globals = left, global_options = list_global_options(), sentinel = lfs.attributes("/tmp/sentinel", "mode") })
+print(line {
+	globals = left;
+	global_options = list_global_options();
+	sentinel = lfs.attributes("/tmp/sentinel", "mode");
+})

@@ -34,6 +34,20 @@ class LoadedImage:
     platform: Platform
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a command: exit status, standard output, standard error."""
+
+    status: int
+    output: str
+    errors: str = ""
+
+    @property
+    def text(self) -> str:
+        """Everything that was printed."""
+        return self.output + self.errors
+
+
 @dataclass
 class Server:
     """A running Prosody; `volume` outlives the container, so a restart keeps the data."""
@@ -94,6 +108,18 @@ class Server:
             assert time.monotonic() < deadline, f"{what}: not within {_PATIENCE:.0f} s:\n{self.log()}"
             time.sleep(0.05)
 
+    def execute(self, *command: str, user: str = "") -> Outcome:
+        """Run a command in the container, as `docker exec` does."""
+        status, (output, errors) = self.running.exec_run(list(command), user=user, demux=True)
+        assert status is not None
+        return Outcome(status, (output or b"").decode(), (errors or b"").decode())
+
+    def shell(self, command: str, user: str = "") -> str:
+        """What Prosody's own shell answers to a command."""
+        outcome = self.execute("prosodyctl", "shell", command, user=user)
+        assert outcome.status == 0, outcome.text
+        return outcome.output.strip()
+
     def log(self) -> str:
         """What the container has printed so far."""
         return self.running.logs().decode(errors="replace")
@@ -144,6 +170,20 @@ def answers_clients(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def run(client: docker.DockerClient, image: LoadedImage, *command: str, **options: Any) -> Outcome:
+    """Outcome of a container that is expected to end by itself."""
+    container = client.containers.create(
+        image.name, list(command), **{"platform": image.platform.name} | CONFINED | options
+    )
+    try:
+        container.start()
+        status = int(container.wait(timeout=60)["StatusCode"])
+        output = container.logs(stdout=True, stderr=False).decode(errors="replace")
+        return Outcome(status, output, container.logs(stdout=False, stderr=True).decode(errors="replace"))
+    finally:
+        container.remove(force=True, v=True)
 
 
 @contextmanager

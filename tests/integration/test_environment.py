@@ -182,7 +182,7 @@ class Target:
 _LDAP = {"PROSODY_AUTHENTICATION": "ldap"}
 _DATABASE = {"PROSODY_SQL_DRIVER": "PostgreSQL", "PROSODY_SQL_DB": "a", "PROSODY_SQL_USERNAME": "b"}
 _TARGETS = [
-    Target("PROSODY_NAME", _GLOBAL, "name"),
+    Target("PROSODY_NAME", DOMAIN, "name"),
     Target("PROSODY_SITE_NAME", _GLOBAL, "site_name"),
     Target("PROSODY_MUC_NAME", ROOMS, "name"),
     Target("PROSODY_REGISTRATION_TITLE", _GLOBAL, "registration_title"),
@@ -436,7 +436,7 @@ def differences(sections: Mapping[str, Any], expect: Mapping[str, Mapping[str, A
 
 
 def effective(sections: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """A section with what it inherits, as Prosody's modules see it; modules of both lists are loaded (modulemanager)."""
+    """A section with what it inherits, as modules see it; those of both lists of modules are loaded (modulemanager)."""
     found = {**sections[_GLOBAL], **sections[section]}
     enabled = {name for part in (_GLOBAL, section) for name in sections[part].get("modules_enabled", ())}
     return {**found, "modules_enabled": sorted(enabled - set(found["modules_disabled"]))}
@@ -482,6 +482,7 @@ def test_a_host_may_have_a_value_of_its_own(answers: Answers, row: Row, section:
     del end
     found, without = answers.sections(f"{row.id}@{section}"), answers.sections(f"{row.id}@{section}-without")
     ((usual_section, options),) = row.expect.items()
+    assert options is not None
     new = {option: wanted for option, wanted in options.items() if _fails(without, usual_section, option, wanted)}
     assert list(differences({section: effective(found, section)}, {section: new})) == []
     changed = {name for name in {*found, *without} if found.get(name) != without.get(name)}
@@ -566,13 +567,20 @@ def test_no_value_was_ever_run(answers: Answers) -> None:
     assert "sentinel" not in answers.left
 
 
+_UMASK = """
+for name in require("lfs").dir("/proc") do
+    local file = name:find("^%d+$") and io.open("/proc/" .. name .. "/status")
+    local status = file and file:read("a") or ""
+    if status:find("PPid:%s*1\\n") then io.write(status:match("Umask:%s*(%d+)")) end
+end
+"""
+
+
 def test_the_umask_of_the_server(client: docker.DockerClient, image: LoadedImage) -> None:
-    """No option of Prosody's does this, so the process itself is asked."""
+    """No option of Prosody's does this, so its process is asked: the one that the container's first has started."""
     server = Server(client, image, {"PROSODY_DOMAIN": DOMAIN, "PROSODY_UMASK": "077"})
     try:
         server.start()
-        script = "io.write(io.open('/proc/1/status'):read('a'):match('Umask:%s*(%d+)'))"
-        status, output = server.running.exec_run(["/usr/bin/lua5.4", "-e", script])
-        assert (status, output) == (0, b"0077")
+        assert server.running.exec_run(["/usr/bin/lua5.4", "-e", _UMASK]) == (0, b"0077")
     finally:
         server.remove()

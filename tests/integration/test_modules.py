@@ -33,7 +33,6 @@ OPTIONS: Mapping[str, str] = {
     "insecure_open_authentication": '"Yes please, I know what I\'m doing!"',
     "ldap": '{ hostname = "ldap.example", user = {}, groups = {} }',
     "ldap_base": '"dc=example"',
-    "libjs_path": '"/usr/share"',
     "muc_rtbls": '{ "xmpp:list.example?;node=banned" }',
     "oauth_client_id": '"client"',
     "oauth_client_secret": '"secret"',

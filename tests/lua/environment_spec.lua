@@ -34,10 +34,12 @@ end
 -- Good texts for types without a default.
 local examples = {
 	boolean = "true", integer = "4096", number = "1.5", port = "5222", host = "a.example", jid = "a@a.example", node = "a",
-	address = "a@a.example", module = "mam", provider = "ldap", role = "prosody:member", mechanism = "PLAIN", ip = "192.0.2.1",
+	address = "a@a.example", module = "mam", provider = "ldap", role = "prosody:member", mechanism = "PLAIN";
+	ip = "192.0.2.1";
 	interface = "::1", cidr = "192.0.2.0/24", network = "192.0.2.0/24", path = "/a", url = "https://a.example",
 	uri = "mailto:a@a.example", pattern = "a+", script = "/a.pfw", timezone = "UTC", umask = "077", duration = "1 day",
-	seconds = "90", days = "7", size = "1 MB", mebibytes = "10", gibibytes = "10", rate = "10kb/s", burst = "2s", string = "s",
+	seconds = "90", days = "7", size = "1 MB", mebibytes = "10", gibibytes = "10", rate = "10kb/s", burst = "2s";
+	string = "s";
 	text = "t\nu", accounts = "a@a.example:b\nb@a.example",
 }
 
@@ -72,7 +74,8 @@ local cases = {
 		expect.equal(values.PROSODY_MUC_DOMAIN, "conference.example.org")
 		expect.equal(values.PROSODY_UPLOAD_DOMAIN, "files.example.org")
 		values = read_well { PROSODY_CONFIGDIR = "/config" }
-		expect.equal({ values.PROSODY_CERTIFICATES, values.PROSODY_PLUGIN_PATHS }, { { "/config/certs" }, { "/config/modules" } })
+		expect.equal({ values.PROSODY_CERTIFICATES, values.PROSODY_PLUGIN_PATHS },
+			{ { "/config/certs" }, { "/config/modules" } })
 	end },
 	{ "a default of something faulty is no further problem", function()
 		local values, problems = read { PROSODY_DOMAIN = "a b", PROSODY_CONFIGDIR = "config" }
@@ -82,7 +85,8 @@ local cases = {
 	{ "DOMAIN stands in for PROSODY_DOMAIN", function()
 		local values, origins = read_well { DOMAIN = "a.example" }
 		expect.equal({ values.PROSODY_DOMAIN, origins.PROSODY_DOMAIN }, { "a.example", "DOMAIN" })
-		expect.equal({ values.PROSODY_PROXY65_DOMAIN, values.PROSODY_PUBSUB_DOMAIN }, { "proxy.a.example", "pubsub.a.example" })
+		expect.equal({ values.PROSODY_PROXY65_DOMAIN, values.PROSODY_PUBSUB_DOMAIN },
+			{ "proxy.a.example", "pubsub.a.example" })
 		values, origins = read_well { DOMAIN = "a.example", PROSODY_DOMAIN = "b.example" }
 		expect.equal({ values.PROSODY_DOMAIN, origins.PROSODY_DOMAIN }, { "b.example", "environment" })
 	end },
@@ -104,20 +108,24 @@ local cases = {
 			expect.equal({ values.PROSODY_MUC_EXPIRES_AFTER, origins.PROSODY_MUC_EXPIRES_AFTER },
 				{ chain[2], "PROSODY_ARCHIVE_EXPIRES_AFTER" })
 		end
-		expect.equal(read_well({ PROSODY_MUC_EXPIRES_AFTER = "1d", PROSODY_RETENTION_DAYS = "2" }).PROSODY_MUC_EXPIRES_AFTER, 86400)
+		local values = read_well { PROSODY_MUC_EXPIRES_AFTER = "1d", PROSODY_RETENTION_DAYS = "2" }
+		expect.equal(values.PROSODY_MUC_EXPIRES_AFTER, 86400)
 	end },
 	{ "uploads are limited by whichever name is used", function()
 		local values = read_well {}
-		expect.equal({ values.PROSODY_UPLOAD_SIZE_LIMIT, values.PROSODY_UPLOAD_EXPIRES_AFTER, values.PROSODY_UPLOAD_GLOBAL_QUOTA },
+		expect.equal({ values.PROSODY_UPLOAD_SIZE_LIMIT, values.PROSODY_UPLOAD_EXPIRES_AFTER,
+			values.PROSODY_UPLOAD_GLOBAL_QUOTA },
 			{ 10485760 })
 		values = read_well { PROSODY_UPLOAD_LIMIT_MB = "20", PROSODY_UPLOAD_STORAGE_GB = "1", PROSODY_RETENTION_DAYS = "3" }
-		expect.equal({ values.PROSODY_UPLOAD_SIZE_LIMIT, values.PROSODY_UPLOAD_EXPIRES_AFTER, values.PROSODY_UPLOAD_GLOBAL_QUOTA },
+		expect.equal({ values.PROSODY_UPLOAD_SIZE_LIMIT, values.PROSODY_UPLOAD_EXPIRES_AFTER,
+			values.PROSODY_UPLOAD_GLOBAL_QUOTA },
 			{ 20971520, 259200, 1073741824 })
 		values = read_well {
 			PROSODY_UPLOAD_LIMIT_MB = "20", HTTP_FILE_SHARE_SIZE_LIMIT = "5 * 1024 * 1024", PROSODY_UPLOAD_EXPIRY_DAYS = "1";
 			HTTP_FILE_SHARE_DAILY_QUOTA = "100 MB", PROSODY_RETENTION_DAYS = "3";
 		}
-		expect.equal({ values.PROSODY_UPLOAD_SIZE_LIMIT, values.PROSODY_UPLOAD_EXPIRES_AFTER, values.PROSODY_UPLOAD_DAILY_QUOTA },
+		expect.equal({ values.PROSODY_UPLOAD_SIZE_LIMIT, values.PROSODY_UPLOAD_EXPIRES_AFTER,
+			values.PROSODY_UPLOAD_DAILY_QUOTA },
 			{ 5242880, 86400, 104857600 })
 		values = read_well { HTTP_FILE_SHARE_EXPIRES_AFTER = "60 * 60 * 24 * 7", PROSODY_UPLOAD_EXPIRY_DAYS = "1" }
 		expect.equal(values.PROSODY_UPLOAD_EXPIRES_AFTER, 604800)
@@ -156,7 +164,8 @@ local cases = {
 					expect.equal(others_of({ [name .. "_FILE"] = "/x" }, { files = { ["/x"] = text .. "\r\n" } }),
 						{ { name, variable.name, "CHAT_EXAMPLE", "-", value, "/x" } })
 				elseif name:find("^PROSODY_") then
-					local _, problems = read { [name] = text }
+					-- A catalogue of one, as each unknown name is compared with all that are known.
+					local _, problems = read({ [name] = text }, { catalogue = { variable } })
 					expect_problem(problems, name .. " is not a variable of this image")
 				end
 			end
@@ -164,7 +173,8 @@ local cases = {
 	end },
 	{ "a value for one host can go by another name, and hosts may have underlines", function()
 		expect.equal(others_of { C2S_REQUIRE_ENCRYPTION__CHAT_EXAMPLE = "false" }, {
-			{ "C2S_REQUIRE_ENCRYPTION__CHAT_EXAMPLE", "PROSODY_C2S_REQUIRE_ENCRYPTION", "CHAT_EXAMPLE", "-", false, "environment" },
+			{ "C2S_REQUIRE_ENCRYPTION__CHAT_EXAMPLE", "PROSODY_C2S_REQUIRE_ENCRYPTION", "CHAT_EXAMPLE", "-", false;
+				"environment" },
 		})
 		expect.equal(others_of { PROSODY_NAME__XN__BCHER_KVA_EXAMPLE = "a" }, {
 			{ "PROSODY_NAME__XN__BCHER_KVA_EXAMPLE", "PROSODY_NAME", "XN__BCHER_KVA_EXAMPLE", "-", "a", "environment" },
@@ -180,15 +190,16 @@ local cases = {
 			{ "PROSODY_OPTION_C2S_TIMEOUT", "PROSODY_OPTION_<NAME>", "-", "c2s_timeout", 30, "environment" },
 			{ "PROSODY_OPTION_FALSE", "PROSODY_OPTION_<NAME>", "-", "false", false, "environment" },
 			{ "PROSODY_OPTION_LIST", "PROSODY_OPTION_<NAME>", "-", "list", { 1, false }, "environment" },
-			{ "PROSODY_OPTION_name__CONFERENCE_CHAT_EXAMPLE", "PROSODY_OPTION_<NAME>", "CONFERENCE_CHAT_EXAMPLE", "name", "Rooms",
-				"environment" },
+			{ "PROSODY_OPTION_name__CONFERENCE_CHAT_EXAMPLE", "PROSODY_OPTION_<NAME>", "CONFERENCE_CHAT_EXAMPLE", "name";
+				"Rooms", "environment" },
 			{ "PROSODY_STORAGE_ARCHIVE", "PROSODY_STORAGE_<STORE>", "-", "archive", "sql", "environment" },
 			{ "PROSODY_STORAGE__CHAT_EXAMPLE", "PROSODY_STORAGE", "CHAT_EXAMPLE", "-", "sql", "environment" },
 			{ "PROSODY_STORAGE_pep_data", "PROSODY_STORAGE_<STORE>", "-", "pep_data", "memory", "environment" },
 		})
 	end },
 	{ "members of families can come from files", function()
-		expect.equal(others_of({ PROSODY_OPTION_A_FILE = "/a", PROSODY_STORAGE_ARCHIVE_FILE = "/b", PROSODY_STORAGE_FILE = "/b" },
+		expect.equal(others_of({ PROSODY_OPTION_A_FILE = "/a", PROSODY_STORAGE_ARCHIVE_FILE = "/b",
+			PROSODY_STORAGE_FILE = "/b" },
 			{ files = { ["/a"] = '{"x": 1}\n', ["/b"] = "sql\n" } }), {
 			{ "PROSODY_OPTION_A", "PROSODY_OPTION_<NAME>", "-", "a", { x = 1 }, "/a" },
 			{ "PROSODY_STORAGE_ARCHIVE", "PROSODY_STORAGE_<STORE>", "-", "archive", "sql", "/b" },
@@ -253,7 +264,7 @@ local cases = {
 		expect.equal({ values.PROSODY_LOGLEVEL, origins.PROSODY_LOGLEVEL }, { "warn", "PROSODY_LOG_LEVEL" })
 		values, origins = read_well { PROSODY_LOG_LEVEL = "warn", PROSODY_LOGLEVEL = "warn", LOG_LEVEL = "warn" }
 		expect.equal({ values.PROSODY_LOGLEVEL, origins.PROSODY_LOGLEVEL }, { "warn", "environment" })
-		local problems
+		local _, problems
 		values, problems = read { PROSODY_LOG_LEVEL = "warn", PROSODY_LOGLEVEL = "info" }
 		expect.equal(values.PROSODY_LOGLEVEL, nil)
 		expect_problem(problems, "PROSODY_LOGLEVEL and PROSODY_LOG_LEVEL are both set and differ")
@@ -324,7 +335,8 @@ local cases = {
 			-- services called prosody-sql, prosody-storage and prosody-option
 			PROSODY_SQL_PORT = "tcp://10.0.0.3:5432", PROSODY_SQL_PORT_5432_TCP_ADDR = "10.0.0.3";
 			PROSODY_STORAGE_SERVICE_HOST = "10.0.0.4", PROSODY_STORAGE_PORT = "tcp://10.0.0.4:1";
-			PROSODY_OPTION_SERVICE_PORT = "1", PROSODY_OPTION_PORT_1_TCP = "tcp://10.0.0.5:1", PROSODY_OPTION_NAME = "/app/option";
+			PROSODY_OPTION_SERVICE_PORT = "1", PROSODY_OPTION_PORT_1_TCP = "tcp://10.0.0.5:1",
+			PROSODY_OPTION_NAME = "/app/option";
 		}
 		expect.equal(problems, {})
 		expect.equal({ result.values.PROSODY_SQL_PORT, result.values.PROSODY_NAME, #result.others }, { nil, nil, 0 })
@@ -353,7 +365,8 @@ local cases = {
 				assert(seen[name], variable.name .. " refers to a variable further down")
 			end
 			assert(not variable.fallback or seen[variable.fallback], variable.name .. " falls back to a variable further down")
-			local default = variable.default and variable.default:gsub("%${[%w_]+}", variable.type == "host" and "a.example" or "/a")
+			local default = variable.default and variable.default:gsub("%${[%w_]+}",
+				variable.type == "host" and "a.example" or "/a")
 			assert(not default or stand_ins.parse(variable, default) ~= nil, variable.name .. " has a default that it refuses")
 			seen[variable.name] = true
 		end

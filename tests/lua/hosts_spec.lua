@@ -29,7 +29,8 @@ return {
 		expect.equal(plan({ PROSODY_DOMAIN = "a.example" }).main, "a.example")
 	end },
 	{ "rooms and uploads can have other names, or be left out", function()
-		expect.equal(shown { PROSODY_DOMAIN = "a.example", PROSODY_MUC_DOMAIN = "rooms.example", PROSODY_UPLOAD_DOMAIN = "none" },
+		expect.equal(shown { PROSODY_DOMAIN = "a.example", PROSODY_MUC_DOMAIN = "rooms.example",
+			PROSODY_UPLOAD_DOMAIN = "none" },
 			"a.example rooms.example:muc")
 		expect.equal(shown { PROSODY_DOMAIN = "a.example", PROSODY_MUC_DOMAIN = "none", PROSODY_UPLOAD_DOMAIN = "none" },
 			"a.example")
@@ -38,15 +39,18 @@ return {
 		local planned = plan {
 			PROSODY_DOMAIN = "a.example", PROSODY_PROXY65_DOMAIN = "proxy.a.example", PROSODY_PUBSUB_DOMAIN = "news.a.example";
 		}
-		expect.equal(planned.components[3], { name = "proxy.a.example", module = "proxy65", origin = "PROSODY_PROXY65_DOMAIN" })
-		expect.equal(planned.components[4], { name = "news.a.example", module = "pubsub", origin = "PROSODY_PUBSUB_DOMAIN" })
+		expect.equal({ planned.components[3], planned.components[4] }, {
+			{ name = "proxy.a.example", module = "proxy65", origin = "PROSODY_PROXY65_DOMAIN" };
+			{ name = "news.a.example", module = "pubsub", origin = "PROSODY_PUBSUB_DOMAIN" };
+		})
 	end },
 	{ "the official image: hosts and components in lists", function()
 		expect.equal(shown {
 			PROSODY_VIRTUAL_HOSTS = "a.example,b.example";
 			PROSODY_COMPONENTS = "rooms.a.example:muc,share.a.example:http_file_share,proxy.a.example:proxy65";
 		}, "a.example b.example proxy.a.example:proxy65 rooms.a.example:muc share.a.example:http_file_share")
-		local planned, result = plan { PROSODY_VIRTUAL_HOSTS = "b.example,a.example", PROSODY_COMPONENTS = "rooms.example:muc" }
+		local planned, result = plan { PROSODY_VIRTUAL_HOSTS = "b.example,a.example",
+			PROSODY_COMPONENTS = "rooms.example:muc" }
 		expect.equal({ planned.main, result.values.PROSODY_DOMAIN, result.origins.PROSODY_DOMAIN },
 			{ "b.example", "b.example", "PROSODY_VIRTUAL_HOSTS" })
 		-- What no component provides is there still.
@@ -77,7 +81,8 @@ return {
 	end },
 	{ "SaraSmiseth's image: DOMAIN alone gives four components", function()
 		expect.equal(shown { DOMAIN = "a.example" }, usual .. " proxy.a.example:proxy65 pubsub.a.example:pubsub")
-		expect.equal(shown { DOMAIN = "a.example", DOMAIN_PROXY = "none", DOMAIN_PUBSUB = "news.example", DOMAIN_MUC = "muc.a.example" },
+		expect.equal(shown { DOMAIN = "a.example", DOMAIN_PROXY = "none", DOMAIN_PUBSUB = "news.example",
+			DOMAIN_MUC = "muc.a.example" },
 			"a.example muc.a.example:muc upload.a.example:http_file_share news.example:pubsub")
 		expect.equal(shown { DOMAIN = "a.example", DOMAIN_HTTP_UPLOAD = "up.example" },
 			"a.example conference.a.example:muc up.example:http_file_share proxy.a.example:proxy65 pubsub.a.example:pubsub")
@@ -105,9 +110,11 @@ return {
 		expect.equal(shown { PROSODY_ENABLE_DEFAULT_VIRTUALHOST = "0", PROSODY_DOMAIN = "a.example" }, "")
 	end },
 	{ "without a host of ours, components that were named are there still", function()
-		expect.equal(shown({ PROSODY_MUC_DOMAIN = "rooms.example", PROSODY_COMPONENTS = "news.example:pubsub" }, { host_files = true }),
+		expect.equal(shown({ PROSODY_MUC_DOMAIN = "rooms.example", PROSODY_COMPONENTS = "news.example:pubsub" },
+			{ host_files = true }),
 			"news.example:pubsub rooms.example:muc")
-		expect.equal(shown { PROSODY_VIRTUAL_HOSTS = "none", PROSODY_UPLOAD_DOMAIN = "up.example" }, "up.example:http_file_share")
+		expect.equal(shown { PROSODY_VIRTUAL_HOSTS = "none", PROSODY_UPLOAD_DOMAIN = "up.example" },
+			"up.example:http_file_share")
 	end },
 	{ "none is no host", function()
 		local planned, result = plan { PROSODY_VIRTUAL_HOSTS = "none" }
@@ -125,7 +132,8 @@ return {
 	{ "a component that was named stays, for the checks to see", function()
 		expect.equal(shown { PROSODY_DOMAIN = "a.example", PROSODY_MUC_DOMAIN = "a.example", PROSODY_UPLOAD_DOMAIN = "none" },
 			"a.example a.example:muc")
-		expect.equal(shown { PROSODY_DOMAIN = "a.example", PROSODY_MUC_DOMAIN = "b.example", PROSODY_COMPONENTS = "c.example:muc" },
+		expect.equal(shown { PROSODY_DOMAIN = "a.example", PROSODY_MUC_DOMAIN = "b.example",
+			PROSODY_COMPONENTS = "c.example:muc" },
 			"a.example c.example:muc b.example:muc upload.a.example:http_file_share")
 	end },
 	{ "names are in order, and can be written in the name of a variable", function()

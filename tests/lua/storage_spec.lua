@@ -23,7 +23,8 @@ local found = { has_sqlite_data = true }
 return {
 	{ "files are the place where nobody says otherwise", function()
 		local decided, values = decide {}
-		expect.equal({ decided.default, decided.origin, decided.uses_sql, decided.stores }, { "internal", "default", false, {} })
+		expect.equal({ decided.default, decided.origin, decided.uses_sql, decided.stores },
+			{ "internal", "default", false, {} })
 		expect.equal({ values.PROSODY_SQL_DRIVER, decided.found }, {})
 	end },
 	{ "the place can be named, by OpusVL's name as well", function()
@@ -48,7 +49,8 @@ return {
 	end },
 	{ "SaraSmiseth's image: its database is found", function()
 		local decided, values, origins = decide({ DOMAIN = "a.example" }, found)
-		expect.equal({ decided.default, decided.origin, decided.found, decided.uses_sql }, { "sql", "default", "prosody.sqlite", true })
+		expect.equal({ decided.default, decided.origin, decided.found, decided.uses_sql },
+			{ "sql", "default", "prosody.sqlite", true })
 		expect.equal({ values.PROSODY_SQL_DRIVER, values.PROSODY_SQL_DB }, { "SQLite3", "prosody.sqlite" })
 		expect.equal({ origins.PROSODY_SQL_DRIVER, origins.PROSODY_SQL_DB }, { "default", "default" })
 	end },
@@ -82,7 +84,8 @@ return {
 	end },
 	{ "OpusVL's image: a file has no server, user and password", function()
 		local variables = {
-			PROSODY_DEFAULT_STORAGE = "sql", PROSODY_DB_DRIVER = "SQLite3", PROSODY_DB_NAME = "a.sqlite", PROSODY_DB_PASSWORD = "x";
+			PROSODY_DEFAULT_STORAGE = "sql", PROSODY_DB_DRIVER = "SQLite3", PROSODY_DB_NAME = "a.sqlite",
+			PROSODY_DB_PASSWORD = "x";
 		}
 		local result = stand_ins.build(variables)
 		expect.equal(result.built.global.options.sql, { driver = "SQLite3", database = "a.sqlite" })

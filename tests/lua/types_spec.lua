@@ -19,10 +19,12 @@ local accepted = {
 
 	{ { type = "host" }, "Example.ORG", "example.org" }, { { type = "host", none = true }, "none", false },
 	{ { type = "host", none = true }, " None ", false }, { { type = "host" }, "none", "none" },
-	{ { type = "host" }, "localhost", "localhost" }, { { type = "host" }, "xn--bcher-kva.example", "xn--bcher-kva.example" },
+	{ { type = "host" }, "localhost", "localhost" },
+	{ { type = "host" }, "xn--bcher-kva.example", "xn--bcher-kva.example" },
 	{ { type = "host" }, ("a"):rep(63) .. ".org", ("a"):rep(63) .. ".org" },
 	{ { type = "jid" }, "Admin@Example.org", "admin@example.org" },
-	{ { type = "address" }, "Admin@Example.org", "admin@example.org" }, { { type = "address" }, "Example.org", "example.org" },
+	{ { type = "address" }, "Admin@Example.org", "admin@example.org" },
+	{ { type = "address" }, "Example.org", "example.org" },
 	{ { type = "node" }, "julia", "julia" },
 
 	{ { type = "module" }, "mod_mam", "mam" }, { { type = "module" }, " s2s_auth_certs ", "s2s_auth_certs" },
@@ -67,7 +69,8 @@ local accepted = {
 }
 
 for _, address in ipairs {
-	"::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::3:4:5:6:7:8", "fe80::1", "2001:DB8::A",
+	"::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::3:4:5:6:7:8", "fe80::1",
+	"2001:DB8::A",
 	"::ffff:192.0.2.1", "1:2:3:4:5:6:192.0.2.1", "64:ff9b::192.0.2.33", "0.0.0.0", "255.255.255.255", "192.0.2.1",
 } do
 	for _, name in ipairs { "ip", "interface", "network" } do
@@ -117,10 +120,12 @@ local lists = {
 	{ { type = "map", keys = "port", of = "enum", allowed = { "c2s", "s2s" } }, '{"5222": "c2s"}', { [5222] = "c2s" } },
 	{ { type = "map", keys = "jid", of = "role", separator = "=" }, "a@x.example=prosody:admin",
 		{ ["a@x.example"] = "prosody:admin" } },
-	{ { type = "map", keys = "string", of = "string", separator = "=" }, "files=/, bosh=/b=c", { files = "/", bosh = "/b=c" } },
+	{ { type = "map", keys = "string", of = "string", separator = "=" }, "files=/, bosh=/b=c",
+		{ files = "/", bosh = "/b=c" } },
 	{ { type = "map", keys = "host", of = "module" }, "", {} },
 
-	{ { type = "json" }, "30", 30 }, { { type = "json" }, " false ", false }, { { type = "json" }, '"a \\"b\\""', 'a "b"' },
+	{ { type = "json" }, "30", 30 }, { { type = "json" }, " false ", false },
+	{ { type = "json" }, '"a \\"b\\""', 'a "b"' },
 	{ { type = "json" }, '["a", 1, ["b"], {"c": null, "d": 0.5}]', { "a", 1, { "b" }, { d = 0.5 } } },
 	{ { type = "json", of = "array" }, "[]", {} }, { { type = "json", of = "array" }, ' [{"a": true}]', { { a = true } } },
 	{ { type = "json", of = "object" }, "{}", {} }, { { type = "json", of = "object" }, '{"a": []}', { a = {} } },
@@ -133,20 +138,23 @@ local refused = {
 	{ { type = "integer" }, "0x10" }, { { type = "integer" }, "1e3" }, { { type = "integer" }, "1.0" },
 	{ { type = "integer" }, "" }, { { type = "integer", minimum = 0 }, "-1" },
 	{ { type = "integer" }, "99999999999999999999" },
-	{ { type = "number" }, "nan" }, { { type = "number" }, "inf" }, { { type = "number" }, "-1" }, { { type = "number" }, "." },
+	{ { type = "number" }, "nan" }, { { type = "number" }, "inf" }, { { type = "number" }, "-1" },
+	{ { type = "number" }, "." },
 	{ { type = "number", maximum = 2 }, "2.1" }, { { type = "number" }, "0x1p4" },
 	{ { type = "port" }, "0" }, { { type = "port" }, "65536" }, { { type = "port" }, "http" },
 	{ { type = "enum", allowed = { "a" } }, "b" }, { { type = "enum", allowed = { "a" } }, "" },
 
 	{ { type = "host" }, "exa mple.org" }, { { type = "host" }, "-a.org" }, { { type = "host" }, "a-.org" },
-	{ { type = "host" }, "a..org" }, { { type = "host" }, ".org" }, { { type = "host" }, "a.org." }, { { type = "host" }, "" },
+	{ { type = "host" }, "a..org" }, { { type = "host" }, ".org" }, { { type = "host" }, "a.org." },
+	{ { type = "host" }, "" },
 	{ { type = "host" }, "none of these" }, { { type = "host" }, ("a"):rep(64) .. ".org" }, { { type = "host" }, "a/b" },
 	{ { type = "host" }, ("a."):rep(127) .. "ab" }, { { type = "host" }, "a_b.org" }, { { type = "host" }, "a:5222" },
 	{ { type = "host" }, '"] = 1; --' },
 	{ { type = "jid" }, "admin" }, { { type = "jid" }, "a@b@c" }, { { type = "jid" }, "a@b.example/phone" },
 	{ { type = "jid" }, "@b.example" }, { { type = "jid" }, "a@" },
 	{ { type = "address" }, "a b" }, { { type = "address" }, "a@b.example/phone" },
-	{ { type = "node" }, "a b" }, { { type = "node" }, "" }, { { type = "node" }, "a@b" }, { { type = "node" }, ("a"):rep(1024) },
+	{ { type = "node" }, "a b" }, { { type = "node" }, "" }, { { type = "node" }, "a@b" },
+	{ { type = "node" }, ("a"):rep(1024) },
 
 	{ { type = "module" }, "../mod" }, { { type = "module" }, "a.b" }, { { type = "module" }, "mod_" },
 	{ { type = "provider" }, "a b" }, { { type = "provider" }, "auth_" },
@@ -162,7 +170,8 @@ local refused = {
 	{ { type = "script" }, "spam.pfw" }, { { type = "script" }, "module:/etc/x" }, { { type = "script" }, "/a/../b" },
 	{ { type = "script" }, "/" }, { { type = "script" }, "/a\nb" },
 	{ { type = "timezone" }, "../etc/passwd" }, { { type = "timezone" }, "/etc/localtime" }, { { type = "timezone" }, "" },
-	{ { type = "umask" }, "277" }, { { type = "umask" }, "27" }, { { type = "umask" }, "028" }, { { type = "umask" }, "00027" },
+	{ { type = "umask" }, "277" }, { { type = "umask" }, "27" }, { { type = "umask" }, "028" },
+	{ { type = "umask" }, "00027" },
 
 	{ { type = "duration" }, "1m" }, { { type = "duration" }, "soon" }, { { type = "duration" }, "-1" },
 	{ { type = "duration" }, "1.5h" }, { { type = "duration" }, "" }, { { type = "duration" }, "60 * x" },
@@ -178,7 +187,8 @@ local refused = {
 	{ { type = "size" }, "3037000500 * 3037000500" }, { { type = "duration" }, "1000000 * 1000000000 * 100" },
 	{ { type = "mebibytes" }, "0" }, { { type = "mebibytes" }, "10MB" }, { { type = "gibibytes" }, "-1" },
 	{ { type = "gibibytes" }, "9999999999" },
-	{ { type = "rate" }, "10" }, { { type = "rate" }, "0kb/s" }, { { type = "rate" }, "5b/s" }, { { type = "rate" }, "0.5kb/s" },
+	{ { type = "rate" }, "10" }, { { type = "rate" }, "0kb/s" }, { { type = "rate" }, "5b/s" },
+	{ { type = "rate" }, "0.5kb/s" },
 	{ { type = "rate" }, "10kb" }, { { type = "rate" }, "1001gb/s" },
 	{ { type = "burst" }, "0" }, { { type = "burst" }, "2m" }, { { type = "burst" }, "9999999" },
 
@@ -199,25 +209,33 @@ local refused = {
 
 	{ { type = "json" }, "" }, { { type = "json" }, "text" }, { { type = "json" }, "{" }, { { type = "json" }, "[1, 2" },
 	{ { type = "json" }, "1 2" }, { { type = "json" }, "os.exit(1)" },
-	{ { type = "json", of = "array" }, "{}" }, { { type = "json", of = "array" }, "1" }, { { type = "json", of = "array" }, "null" },
+	{ { type = "json", of = "array" }, "{}" }, { { type = "json", of = "array" }, "1" },
+	{ { type = "json", of = "array" }, "null" },
 	{ { type = "json", of = "object" }, "[]" }, { { type = "json", of = "object" }, "[1]" },
 	{ { type = "json", of = "object" }, '"a"' }, { { type = "json", of = "object" }, "null" },
 }
 
 for _, address in ipairs {
-	":", ":::", "1", "1:2", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8", "1::2::3", ":1::2",
-	"1::2:", "12345::", "g::", "::192.0.2", "::192.0.2.256", "1:2:3:4:5:6:7:192.0.2.1", "192.0.2.1::", "fe80::1%eth0", "[::1]",
-	"192.0.2", "192.0.2.1.1", "192.0.2.256", "192.0.2.", ".192.0.2", "192.0.2.1a", "192.0.02.1", "1234.0.0.1", "0x7f.0.0.1", "a.b.c.d",
+	":", ":::", "1", "1:2", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8", "1::2::3",
+	":1::2",
+	"1::2:", "12345::", "g::", "::192.0.2", "::192.0.2.256", "1:2:3:4:5:6:7:192.0.2.1", "192.0.2.1::", "fe80::1%eth0",
+	"[::1]",
+	"192.0.2", "192.0.2.1.1", "192.0.2.256", "192.0.2.", ".192.0.2", "192.0.2.1a", "192.0.02.1", "1234.0.0.1",
+	"0x7f.0.0.1", "a.b.c.d",
 } do
 	for _, name in ipairs { "ip", "interface", "network" } do refused[#refused + 1] = { { type = name }, address } end
 end
 
 -- Each of these faults is at a place that a search in some text would not reach.
-for _, pattern in ipairs { "a[b", "a[]", "a[^]", "a[%]", "a%", "(a", "a)", "((a)", "%1", "(a%1)", "a%0", "a%f", "a%fb", "a%b", "a%b(" } do
+for _, pattern in ipairs {
+	"a[b", "a[]", "a[^]", "a[%]", "a%", "(a", "a)", "((a)", "%1", "(a%1)", "a%0", "a%f", "a%fb", "a%b", "a%b(",
+} do
 	refused[#refused + 1] = { { type = "pattern" }, pattern }
 end
 refused[#refused + 1] = { { type = "pattern" }, ("()"):rep(33) }
-for _, pattern in ipairs { "", "a[]]", "[^]a]", "[%]]", "%%", "(a)%1", "((a)%2)", "()", "%f[%w]a", "%b()", "[a-z]+$", ("()"):rep(32) } do
+for _, pattern in ipairs {
+	"", "a[]]", "[^]a]", "[%]]", "%%", "(a)%1", "((a)%2)", "()", "%f[%w]a", "%b()", "[a-z]+$", ("()"):rep(32),
+} do
 	accepted[#accepted + 1] = { { type = "pattern" }, pattern, pattern }
 end
 
@@ -327,8 +345,8 @@ case("an account without a colon is an invitation", function()
 end)
 
 case("a faulty account is named by its line only", function()
-	for _, text in ipairs { "a@x.example:1\nhunter2\n", "a@x.example:1\nhunter2:x", "a@x.example:1\nb@x.example:hunter2\27" } do
-		local value, expected = parse({ type = "accounts", secret = true }, text)
+	for _, line in ipairs { "hunter2\n", "hunter2:x", "b@x.example:hunter2\27" } do
+		local value, expected = parse({ type = "accounts", secret = true }, "a@x.example:1\n" .. line)
 		expect.equal(value, nil)
 		expect.contains(expected, "line 2")
 		expect.lacks(expected, "hunter2")
@@ -343,7 +361,8 @@ end)
 
 case("an item of a secret is not shown", function()
 	for _, specification in ipairs {
-		{ type = "list", of = "jid" }, { type = "map", keys = "host", of = "module" }, { type = "map", keys = "host", of = "port" },
+		{ type = "list", of = "jid" }, { type = "map", keys = "host", of = "module" };
+		{ type = "map", keys = "host", of = "port" };
 		{ type = "json" }, { type = "json", of = "object" },
 	} do
 		specification.secret = true
@@ -353,7 +372,8 @@ case("an item of a secret is not shown", function()
 			expect.lacks(expected, "hunter2")
 		end
 	end
-	local _, expected = parse({ type = "map", keys = "host", of = "text", optional = true, secret = true }, "a.example:1,xyz,xyz")
+	local _, expected = parse({ type = "map", keys = "host", of = "text", optional = true, secret = true },
+		"a.example:1,xyz,xyz")
 	expect.lacks(expected, "xyz")
 end)
 

@@ -1,9 +1,9 @@
 -- A server for tests: parses values as container/types.lua does, for as long as there is input.
 --
 -- A message is one value, written so that any bytes can be in it: "n" nil, "t" true, "f" false, "i" an integer and ";",
--- "d" a float and ";", "s" a length, ":" and as many bytes, "l" a count, ";" and as many values, "m" a count, ";" and as
--- many keys, each followed by its value. The question is a list of a specification and a text; the answer a map with
--- value, expected, failure (of the parser itself), and globals that were not there before.
+-- "d" a float and ";", "s" a length, ":" and as many bytes, "l" a count, ";" and as many values, "m" a count, ";" and
+-- as many keys, each followed by its value. The question is a list of a specification and a text; the answer a map
+-- with value, expected, failure (of the parser itself), and globals that were not there before.
 --
 -- A question that is a list of a pattern and subjects behind false asks whether the pattern can be used.
 

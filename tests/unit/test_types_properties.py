@@ -28,7 +28,7 @@ from scripts import paths, toolset
 _HERE = Path(__file__).parent
 _PATIENCE = 5.0  # seconds for a mebibyte, on a busy machine
 _MARK = b"hunter2"  # part of every secret
-settings.register_profile("values", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.register_profile("values", derandomize=True, deadline=None, database=None, max_examples=80)
 PROFILE = settings.get_profile("values")
 
 Specification = Mapping[str, Any]
@@ -610,6 +610,23 @@ def test_usual_texts(name: str) -> None:
             check(SPECIFICATIONS[name], text + before)
 
 
+@pytest.mark.parametrize("unit", _UNITS, ids=bytes.decode)
+def test_units_of_time(unit: bytes) -> None:
+    for text in (b"3" + unit, b"12 " + unit.upper(), unit, b"3" + unit + b"x", b"3 " + unit + b" 4"):
+        check({"type": "duration"}, text)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 77, 100, 128, 1000, 10000, 65535, 999999, 2**50, 2**63 - 1, -(2**63)])
+def test_limits(limit: int) -> None:
+    for name, specification in SPECIFICATIONS.items():
+        for number in (limit - 1, limit, limit + 1):
+            for text in (f"{number}", f"0{number}", f"{number}s", f"{number}kb/s", f"{number}:c2s", f"2 * {number}"):
+                check(specification, text.encode())
+        if name == "number-range":
+            for text in ("0.01", "0.009", "1000.0", "1000.1"):
+                check(specification, text.encode())
+
+
 @settings(PROFILE)
 @given(number=st.integers(-(2**66), 2**66))
 def test_integers(number: int) -> None:
@@ -698,15 +715,15 @@ def test_a_secret_is_not_shown(name: str, before: bytes, after: bytes) -> None:
 
 
 _LONG = [b" ", b"0", b"x", b"1.", b":", b"a@", b"1*", b"\n", b"a, ", b"%", b"["]
+_PLAIN = sorted(set(MEANINGS) & set(SPECIFICATIONS))
 
 
-@pytest.mark.parametrize(
-    "name", [*(sorted(set(MEANINGS) & set(SPECIFICATIONS))), "list-string", "list-host", "map-host", "pattern"]
-)
-def test_a_mebibyte_does_not_take_long(name: str) -> None:
-    """Time must grow with the length, not with its square."""
+@pytest.mark.parametrize("name", [*_PLAIN, "list-string", "list-host", "map-host", "pattern"])
+def test_a_long_text_does_not_take_long(name: str) -> None:
+    """Time must grow with the length, not with its square: a mebibyte, and quarters of one of each kind."""
     specification = SPECIFICATIONS.get(name, {"type": name})
+    parse(specification, b"x" * 1024 * 1024)
     for piece in _LONG:
-        long = piece * (1024 * 1024 // len(piece))
+        long = piece * (256 * 1024 // len(piece))
         for text in (long, b"x" + long + b"x", long + b"!"):
             parse(specification, text)

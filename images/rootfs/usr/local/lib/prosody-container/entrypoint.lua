@@ -58,8 +58,8 @@ local function drop_root()
 	local dropped = pposix.initgroups("prosody", group) and pposix.setgid(group) == true and pposix.setuid(user) == true
 	if not dropped or pposix.getuid() == 0 then
 		stop(exit_status.user, ("started as root, but it is not possible to become %d:%d\n"):format(user, group)
-			.. "Use --user 5222:5222 (the default of the image) or any other user, or leave root the capabilities SETUID\n"
-			.. "and SETGID.")
+			.. "Use --user 5222:5222 (the default of the image) or any other user, or leave root the capabilities SETUID,\n"
+			.. "SETGID and KILL (the last one for docker stop).")
 	end
 end
 
@@ -177,9 +177,18 @@ local function run_server(arguments)
 	become("/usr/bin/prosody", arguments)
 end
 
+--- Whether nobody can answer a question: without docker exec -i there is nothing to read, and Prosody's shell waits on.
+local function is_mute()
+	return require("lfs").attributes("/proc/self/fd/0", "mode") == "char device" and not pposix.isatty(io.stdin)
+end
+
 local function run_control(arguments)
 	-- Prosody's own status command wants a pid file; the health check answers the question better.
 	if arguments[1] == "status" and #arguments == 1 then return dofile(root .. "/health.lua") end
+	if (arguments[1] == "adduser" or arguments[1] == "passwd") and arguments[2] and is_mute() then
+		stop(exit_status.usage, ("prosodyctl %s asks for the password: run it with docker exec -it, or write the password"
+			.. " twice, a line each, to docker exec -i"):format(arguments[1]))
+	end
 	local umask = "027"
 	if os.getenv("PROSODY_CONFIG") == image_configuration then
 		local result = require("container.settings").read()

@@ -27,6 +27,12 @@ local function set_of(list)
 	return set
 end
 
+--- The modules of a section. PROSODY_OPTION_MODULES_ENABLED may be anything.
+local function modules_of(section)
+	local modules = section.options.modules_enabled
+	return ipairs(type(modules) == "table" and modules or {})
+end
+
 local function is_explicit(origin)
 	return origin ~= nil and origin ~= "default" and not origin:find("^default ")
 end
@@ -225,10 +231,10 @@ local function check_effects(result, catalogue, report)
 	local values, origins = result.values, result.origins
 	local enabled, optional = {}, {}
 	local disabled = set_of(values.PROSODY_DISABLE_MODULES)
-	for _, name in ipairs(result.built.global.options.modules_enabled or {}) do enabled[name] = true end
+	for _, name in modules_of(result.built.global) do enabled[name] = true end
 	for _, list in ipairs { result.built.hosts, result.built.components } do
 		for _, target in ipairs(list) do
-			for _, name in ipairs(target.options.modules_enabled or {}) do enabled[name] = true end
+			for _, name in modules_of(target) do enabled[name] = true end
 		end
 	end
 	for _, provider in each_value(result, "PROSODY_AUTHENTICATION") do enabled["auth_" .. provider.value] = true end

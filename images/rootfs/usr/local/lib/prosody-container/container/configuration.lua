@@ -395,17 +395,20 @@ function configuration.build(result, catalogue)
 	end
 
 	-- What is for one host only, then what is given as an option; in the order of their names.
+	local given = {}
 	for _, other in ipairs(result.others) do
 		local target = other.host_key and built.section_of[other.host] or not other.host_key and global
-		if target then
-			if other.variable.name == "PROSODY_OPTION_<NAME>" then
-				target.options[other.key] = nil
-				if other.value ~= types.null then target.options[other.key] = copy(other.value) end
-				target.origins[other.key] = other.name
-			elseif other.host_key then
-				apply(target, other.variable, other.value, context, other.name)
-			end
+		if target and other.variable.name == "PROSODY_OPTION_<NAME>" then
+			given[#given + 1] = { target = target, name = other.key, value = other.value, origin = other.name }
+		elseif target and other.host_key then
+			apply(target, other.variable, other.value, context, other.name)
 		end
+	end
+	for _, option in ipairs(given) do
+		local target = option.target
+		target.options[option.name] = nil
+		if option.value ~= types.null then target.options[option.name] = copy(option.value) end
+		target.origins[option.name] = option.origin
 	end
 
 	-- Lists that were given as an option stay as they were given.

@@ -41,8 +41,10 @@ function types.printable(text)
 	return '"' .. shown .. '"'
 end
 
+--- Without blanks around it; in a time that grows with the length only, which the obvious pattern does not do.
 local function trim(text)
-	return (text:match("^%s*(.-)%s*$"))
+	local first = text:match("^%s*()")
+	return first <= #text and text:match("^.*%S", first) or ""
 end
 
 local function unquote(text)
@@ -415,9 +417,9 @@ function types.new(preparations)
 
 	--- Days, as a number; seconds.
 	function parsers.days(text)
-		local count = trim(text):match("^%d+%.?%d*$")
-		if not count or #count > 7 then return nil, "a number of days" end
-		return math.floor(tonumber(count) * day)
+		local count = tonumber(trim(text):match("^%d[%d.]*$") or "")
+		if not count or #trim(text) > 7 then return nil, "a number of days" end
+		return math.floor(count * day)
 	end
 
 	--- Bytes.
@@ -425,8 +427,8 @@ function types.new(preparations)
 		local wanted = trim(text):lower()
 		local bytes = product_of(wanted)
 		if not bytes then
-			local count, unit = wanted:match("^(%d+%.?%d*)%s*([kmg]?)i?b?$")
-			bytes = count and #count <= 15 and math.tointeger(tonumber(count) * size_units[unit] // 1)
+			local count, unit = wanted:match("^(%d[%d.]*)%s*([kmg]?)i?b?$")
+			bytes = count and #count <= 15 and tonumber(count) and math.tointeger(tonumber(count) * size_units[unit] // 1)
 		end
 		local minimum = specification.minimum or 0
 		if not bytes or bytes < minimum then
@@ -436,8 +438,8 @@ function types.new(preparations)
 	end
 
 	local function parse_count(text, factor, unit)
-		local count = trim(text):match("^%d+%.?%d*$")
-		local bytes = count and #count <= 9 and math.floor(tonumber(count) * factor)
+		local count = trim(text):match("^%d[%d.]*$")
+		local bytes = count and #count <= 9 and tonumber(count) and math.floor(tonumber(count) * factor)
 		if not bytes or bytes < 1 then return nil, "a number of " .. unit end
 		return bytes
 	end
@@ -452,8 +454,8 @@ function types.new(preparations)
 
 	--- In the only spelling that mod_limits reads as meant: a whole number of thousands of bytes.
 	function parsers.rate(text)
-		local count, unit = trim(text):lower():match("^(%d+%.?%d*)%s*([kmg])b/s$")
-		local thousands = count and tonumber(count) * ({ k = 1, m = 1000, g = 1000000 })[unit]
+		local count, unit = trim(text):lower():match("^(%d[%d.]*)%s*([kmg])b/s$")
+		local thousands = count and tonumber(count) and tonumber(count) * ({ k = 1, m = 1000, g = 1000000 })[unit]
 		if not thousands or thousands < 1 or thousands > 1e9 then return nil, "a rate like 10kb/s or 1mb/s" end
 		return ("%dkb/s"):format(thousands // 1)
 	end
@@ -573,7 +575,7 @@ function types.new(preparations)
 		for line in (text .. "\n"):gmatch("(.-)\r?\n") do
 			number = number + 1
 			if line:find("%S") then
-				local address, password = line:match("^%s*([^:]+):(.+)$")
+				local address, password = line:match("^([^:]+):(.+)$")
 				if not address and not line:find(":", 1, true) then address = line end
 				local jid = address and parsers.jid(address)
 				if not jid then
