@@ -135,7 +135,8 @@ function stand_ins.surroundings(changes)
 end
 
 --- Everything up to the configuration, as container/settings.lua puts it together.
--- more: as for read; surroundings: changes to them; host_files: whether there are files that name hosts; file_hosts: theirs
+-- more: as for read; surroundings: changes to them; host_files: whether there are files that name hosts; file_hosts: the
+-- names in them
 function stand_ins.build(variables, more)
 	more = more or {}
 	local result, problems = stand_ins.read(variables, more)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts import modules, paths, toolset
-from scripts.modules import Module, ModulesError
+from scripts.errors import CatalogueError
+from scripts.modules import Module
 
 ENTRY = """\
 carbons:
@@ -31,7 +32,7 @@ def refusal(folder: Path, text: str) -> list[str]:
     """The lines of the error, without the folder."""
     path = folder / "modules.yaml"
     path.write_text(text)
-    with pytest.raises(ModulesError) as caught:
+    with pytest.raises(CatalogueError) as caught:
         modules.load(path)
     return [line.strip().removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
 
@@ -153,7 +154,7 @@ def test_every_problem_is_told_with_its_place(tmp_path: Path, text: str, expecte
 
 
 def test_a_missing_file_is_an_error_of_the_user(tmp_path: Path) -> None:
-    with pytest.raises(ModulesError, match=r"There is no catalogue of modules at .*none\.yaml"):
+    with pytest.raises(CatalogueError, match=r"There is no catalogue of modules at .*none\.yaml"):
         modules.load(tmp_path / "none.yaml")
 
 

@@ -22,13 +22,15 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from scripts import paths, toolset
 
 _HERE = Path(__file__).parent
 _PATIENCE = 5.0  # seconds for a mebibyte, on a busy machine
 _MARK = b"hunter2"  # part of every secret
-settings.register_profile("values", derandomize=True, deadline=None, database=None, max_examples=80)
+set_hypothesis_home_dir(paths.SCRATCH / "hypothesis")
+settings.register_profile("values", derandomize=True, deadline=None, database=None, max_examples=50)
 PROFILE = settings.get_profile("values")
 
 Specification = Mapping[str, Any]
@@ -567,8 +569,11 @@ words = st.text(string.ascii_letters + string.digits + " .:/@-*_,\n", max_size=2
 
 
 def same(value: Any, meant: Any) -> bool:
+    """Whether Lua's value is the one that was meant; 1 is not true, 1.0 is 1 where any number is meant."""
     if meant in ([], {}) and value in ([], {}):
         return True
+    if isinstance(meant, dict) and isinstance(value, list):  # Lua cannot tell them apart
+        value = dict(enumerate(value, 1))
     if isinstance(meant, float):
         return isinstance(value, int | float) and float(value) == meant
     return type(value) is type(meant) and bool(value == meant)
@@ -703,7 +708,7 @@ def test_json_without_its_library_is_refused(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", SPECIFICATIONS)
-@settings(PROFILE, max_examples=40)
+@settings(PROFILE, max_examples=25)
 @given(before=texts, after=texts)
 @example(before=b"chat.example:a,", after=b",hunter2")
 @example(before=b"a@chat.example:x\n", after=b"@chat.example:y\n")

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
-from scripts import paths, variants
+from scripts import variants
 from scripts.errors import UsageError, VariantError
 from scripts.paths import TOOLS, VARIANTS
 from scripts.platforms import PLATFORMS
@@ -246,55 +243,6 @@ def test_the_shipped_files_are_valid(folder_: Path, name: str) -> None:
     found = variants.load(name, folder_)
     assert found.name == name
     assert found.packages
-
-
-def schemas(value: Any, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every property in a schema that people write in files, with where it is defined."""
-    if isinstance(value, dict):
-        for name, inner in value.get("properties", {}).items() if isinstance(value.get("properties"), dict) else ():
-            yield f"{pointer}/{name}", inner
-        for name, inner in value.items():
-            yield from schemas(inner, f"{pointer}/{name}")
-
-
-@pytest.mark.parametrize("name", ["variant", "lock"])
-def test_the_schemas_are_valid(name: str) -> None:
-    schema = json.loads((paths.SCHEMA / f"{name}.schema.json").read_text())
-    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    jsonschema.Draft202012Validator.check_schema(schema)
-    known = schema["$defs"].keys()
-    references = {found["$ref"] for _, found in schemas(schema) if "$ref" in found}
-    assert references <= {f"#/$defs/{name}" for name in known}
-
-
-def test_the_schema_explains_every_key() -> None:
-    schema = json.loads((paths.SCHEMA / "variant.schema.json").read_text())
-    found = dict(schemas(schema))
-    assert len(found) > 20
-    for name in schema["properties"]:
-        assert {"title", "description"} <= found[f"/{name}"].keys()
-
-
-# A name such as `retries`, which has neither, is left to its parent's description.
-PLAIN = {"command", "interval", "timeout", "start-period", "retries", "name", "home"}
-
-
-def test_the_schema_names_every_nested_key() -> None:
-    schema = json.loads((paths.SCHEMA / "variant.schema.json").read_text())
-    unexplained = {
-        pointer for pointer, value in schemas(schema) if not {"title", "description"} & value.keys()
-    }  # fmt: skip
-    assert {pointer.rsplit("/", 1)[-1] for pointer in unexplained} <= PLAIN
-
-
-def test_the_examples_in_the_schema_are_valid() -> None:
-    schema = json.loads((paths.SCHEMA / "variant.schema.json").read_text())
-    count = 0
-    for name, value in schema["properties"].items():
-        for example in value.get("examples", []):
-            jsonschema.Draft202012Validator(schema).validate({name: example})
-            count += 1
-    assert count >= 5
 
 
 @pytest.mark.parametrize("module", ["dockerfile", "lock", "build"])

@@ -85,7 +85,8 @@ local function check_accounts(result, report)
 	if #result.plan.virtual > 0 then
 		for _, account in ipairs(configuration.accounts(values)) do
 			if not served[account.host] then
-				report.problem("the account %s@%s cannot be made: the domain%s served %s %s (PROSODY_DOMAIN, PROSODY_VIRTUAL_HOSTS)",
+				report.problem("the account %s@%s cannot be made: the domain%s served %s %s (PROSODY_DOMAIN,"
+					.. " PROSODY_VIRTUAL_HOSTS)",
 					account.username, account.host, #result.plan.virtual == 1 and "" or "s",
 					#result.plan.virtual == 1 and "is" or "are", table.concat(result.plan.virtual, ", "))
 			end
@@ -184,7 +185,8 @@ local function check_storage(result, report)
 		report.note("PROSODY_SQL_DRIVER is set, so data is kept in the database whatever PROSODY_STORAGE says")
 	end
 	if decided.found then
-		report.note("the data folder holds %s and no files of accounts: data is kept in that database (SQLite3)", decided.found)
+		report.note("the data folder holds %s and no files of accounts: data is kept in that database (SQLite3)",
+			decided.found)
 	end
 	if decided.default == "memory" or decided.default == "none" then
 		report.note("PROSODY_STORAGE=%s: all data, accounts too, is lost when the server stops", decided.default)
@@ -264,7 +266,8 @@ local function check_effects(result, catalogue, report)
 		end
 	end
 	if values.PROSODY_LDAP_ADMIN_FILTER then
-		report.note("PROSODY_LDAP_ADMIN_FILTER has no effect: Prosody 13 does not use it; name administrators in PROSODY_ADMINS")
+		report.note("PROSODY_LDAP_ADMIN_FILTER has no effect: Prosody 13 does not use it; name administrators in"
+			.. " PROSODY_ADMINS")
 	end
 	if values.PROSODY_LOGLEVEL == "debug" then report.note("PROSODY_LOGLEVEL=debug: the log contains secrets") end
 	local closing = (values.PROSODY_C2S_CLOSE_TIMEOUT or 0) + (values.PROSODY_S2S_CLOSE_TIMEOUT or 0)
@@ -297,12 +300,24 @@ function checks.find(result, catalogue)
 	local report = new_report(result.surroundings)
 	for _, fault in ipairs(result.surroundings.faults) do report.problem("%s", fault) end
 	for _, remark in ipairs(result.surroundings.remarks) do report.note("%s", remark) end
-	check_names(result, report)
-	check_accounts(result, report)
+	-- Where a value is missing because it was wrong, what depends on it would only be confusing.
+	local function is_any_invalid(...)
+		for _, name in ipairs { ... } do
+			if (result.invalid or {})[name] then return true end
+		end
+		return false
+	end
+	if not is_any_invalid("DOMAIN", "PROSODY_DOMAIN", "PROSODY_VIRTUAL_HOSTS", "PROSODY_COMPONENTS", "PROSODY_MUC_DOMAIN",
+		"PROSODY_EXTERNAL_COMPONENTS", "PROSODY_UPLOAD_DOMAIN", "PROSODY_PROXY65_DOMAIN", "PROSODY_PUBSUB_DOMAIN") then
+		check_names(result, report)
+		check_accounts(result, report)
+		check_options(result, catalogue, report)
+	end
 	check_modules(result, report)
-	check_storage(result, report)
-	check_options(result, catalogue, report)
-	check_effects(result, catalogue, report)
+	if not is_any_invalid("PROSODY_SQL_DRIVER", "PROSODY_SQL_DB", "PROSODY_SQL_USERNAME", "PROSODY_STORAGE") then
+		check_storage(result, report)
+	end
+	if not next(result.invalid or {}) then check_effects(result, catalogue, report) end
 	check_rest(result, report)
 	return report.problems, report.notes
 end

@@ -366,7 +366,8 @@ function configuration.build(result, catalogue)
 		global:set("http_default_host", plan.main, "image")
 		global:set("container_health_host", plan.main, "image")
 	end
-	global:set("unbound.hoststxt", values.PROSODY_DNS_HOSTS_FILE and surroundings.has_hosts_file, origins.PROSODY_DNS_HOSTS_FILE)
+	global:set("unbound.hoststxt", values.PROSODY_DNS_HOSTS_FILE and surroundings.has_hosts_file,
+		origins.PROSODY_DNS_HOSTS_FILE)
 	if values.PROSODY_USE_DANE and surroundings.trust_anchors then
 		global:set("unbound.trustfile", surroundings.trust_anchors, "PROSODY_USE_DANE")
 	end
@@ -413,11 +414,12 @@ function configuration.build(result, catalogue)
 
 	-- Lists that were given as an option stay as they were given.
 	local function finish(target, inherited)
-		local given_enabled = (target.origins.modules_enabled or ""):find("^PROSODY_OPTION_") and target.options.modules_enabled
-		local given_disabled = (target.origins.modules_disabled or ""):find("^PROSODY_OPTION_") and target.options.modules_disabled
+		local kept = {}
+		for _, name in ipairs { "modules_enabled", "modules_disabled" } do
+			if (target.origins[name] or ""):find("^PROSODY_OPTION_") then kept[name] = target.options[name] end
+		end
 		target:finish(inherited)
-		target.options.modules_enabled = given_enabled or target.options.modules_enabled
-		target.options.modules_disabled = given_disabled or target.options.modules_disabled
+		for name, value in pairs(kept) do target.options[name] = value end
 	end
 	finish(global)
 	for _, list in ipairs { built.hosts, built.components } do

@@ -58,7 +58,8 @@ function drop_ins.find(values)
 	end
 	if values.ENABLE_CONFD ~= false then
 		local is_named = values.PROSODY_EXTRA_CONFIG ~= nil
-		local patterns = values.PROSODY_EXTRA_CONFIG or { (values.PROSODY_CONFIGDIR or "/etc/prosody") .. "/conf.d/*.cfg.lua" }
+		local patterns = values.PROSODY_EXTRA_CONFIG
+			or { (values.PROSODY_CONFIGDIR or "/etc/prosody") .. "/conf.d/*.cfg.lua" }
 		for _, pattern in ipairs(patterns) do
 			local directory, name = pattern:match("^(.*)/([^/]*)$")
 			if name:find("[*?]") then

@@ -180,10 +180,10 @@ end
 -- parse      what container.types makes
 -- derive     name → function(values) that gives a value and its origin for a variable that is not set
 -- returns { values = {name → typed value}, origins = {name → "default", "environment", a variable or a path},
---           others = values for one host only and of families },
+--           others = values for one host only and of families, invalid = { name → true } },
 --         and a list of problems, each one line of text
 function environment.read(source, catalogue, parse, derive)
-	local values, origins, problems = {}, {}, {}
+	local values, origins, invalid, problems = {}, {}, {}, {}
 	for _, variable in ipairs(catalogue) do
 		local name = variable.name
 		local found = not family_prefix(variable) and find_variable(source, variable, problems)
@@ -193,6 +193,7 @@ function environment.read(source, catalogue, parse, derive)
 				values[name] = value
 				origins[name] = found.name == name and found.origin or found.name
 			end
+			invalid[name] = value == nil or nil
 		elseif found == nil then
 			local derived, origin
 			if derive and derive[name] then derived, origin = derive[name](values) end
@@ -203,14 +204,38 @@ function environment.read(source, catalogue, parse, derive)
 			elseif variable.default then
 				local text = expand(variable.default, values)
 				if text then
-					values[name], origins[name] = parse_found(variable, { name = name .. ", its default", text = text }, parse, problems),
-						"default"
+					local made = { name = name .. ", its default", text = text }
+					values[name], origins[name] = parse_found(variable, made, parse, problems), "default"
 				end
 			end
+		elseif not family_prefix(variable) then
+			invalid[name] = true
 		end
 	end
 	local others = find_others(source, catalogue, parse, problems)
-	return { values = values, origins = origins, others = others }, problems
+	return { values = values, origins = origins, others = others, invalid = invalid }, problems
+end
+
+--- The same source without the variables that could not be read: with their defaults the rest can still be looked at.
+function environment.without(source, catalogue, invalid)
+	local hidden = {}
+	for _, variable in ipairs(catalogue) do
+		if invalid[variable.name] then
+			for _, name in ipairs(names_of(variable)) do hidden[name], hidden[name .. "_FILE"] = true, true end
+		end
+	end
+	local reduced = { names = {}, secrets = {}, read_file = source.read_file }
+	function reduced.get(name)
+		if hidden[name] then return nil end
+		return source.get(name)
+	end
+	for _, name in ipairs(source.names) do
+		if not hidden[name] then reduced.names[#reduced.names + 1] = name end
+	end
+	for name, path in pairs(source.secrets or {}) do
+		if not hidden[name] then reduced.secrets[name] = path end
+	end
+	return reduced
 end
 
 return environment

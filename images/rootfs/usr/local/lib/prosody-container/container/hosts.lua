@@ -36,7 +36,8 @@ local function is_disabled_by_files(values, origins, has_host_files)
 	return has_host_files and origins.PROSODY_DOMAIN == "default"
 end
 
---- Returns { main, virtual = names, file_hosts = names, components = { { name, module (nil: external), origin, secret } … } }.
+--- Returns { main, virtual = names, file_hosts = names, components }; a component is { name, module (nil: external),
+-- origin, secret }.
 -- has_host_files: whether there are files in vhost.d; file_hosts: names of hosts that stand in files
 function hosts.plan(values, origins, has_host_files, file_hosts)
 	local plan = { virtual = {}, components = {}, file_hosts = {} }

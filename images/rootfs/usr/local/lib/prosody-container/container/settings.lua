@@ -104,6 +104,12 @@ function settings.read(get, names)
 	local host_name = surroundings.host_name()
 	local derive = hosts.derive(host_name and parse({ type = "host" }, host_name))
 	local result, problems = environment.read(source, catalogue, parse, derive)
+	if next(result.invalid) then
+		-- Whatever else is wrong is to be told at the same time.
+		local invalid = result.invalid
+		result = environment.read(environment.without(source, catalogue, invalid), catalogue, parse, derive)
+		result.invalid = invalid
+	end
 	result.ascii = preparations.ascii
 	result.surroundings = surroundings.gather(result.values)
 	result.storage = storage.decide(result.values, result.origins, result.others, result.surroundings)
@@ -112,12 +118,10 @@ function settings.read(get, names)
 	local host_of = {}
 	for _, name in ipairs(hosts.names(result.plan)) do host_of[hosts.key_of(name, preparations.ascii)] = name end
 	for _, other in ipairs(result.others) do other.host = other.host_key and host_of[other.host_key:upper()] end
-	result.problems, result.notes = problems, {}
-	-- With a value missing the rest would only be confused.
-	if #problems == 0 then
-		result.built = configuration.build(result, catalogue)
-		result.problems, result.notes = checks.find(result, catalogue)
-	end
+	result.built = configuration.build(result, catalogue)
+	local conflicts
+	conflicts, result.notes = checks.find(result, catalogue)
+	result.problems = table.move(conflicts, 1, #conflicts, #problems + 1, problems)
 	return result
 end
 

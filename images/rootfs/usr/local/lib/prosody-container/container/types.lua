@@ -392,7 +392,9 @@ function types.new(preparations)
 	function parsers.umask(text)
 		local digits = trim(text):match("^0?[0-7][0-7][0-7]$")
 		-- A server that cannot read its own files is no use.
-		if not digits or tonumber(digits:sub(-3, -3)) ~= 0 then return nil, "three octal digits of which the first is 0, like 027" end
+		if not digits or tonumber(digits:sub(-3, -3)) ~= 0 then
+			return nil, "three octal digits of which the first is 0, like 027"
+		end
 		return ("%03d"):format(tonumber(digits))
 	end
 

@@ -93,6 +93,20 @@ local function ensure_account(account, role)
 	return reason == "method not implemented"
 end
 
+--- Roles by user name, of those roles that exist: Prosody raises an error where it is given another.
+local function read_roles()
+	local roles = {}
+	for username, role in pairs(module:get_option("container_account_roles", {})) do
+		local exists, found = pcall(usermanager.get_role_by_name, role, module.host)
+		if exists and found then
+			roles[username] = role
+		else
+			module:log("error", "The role %s could not be given to %s@%s: there is no such role", role, username, module.host)
+		end
+	end
+	return roles
+end
+
 local function ensure_role(username, role, is_invited)
 	if not usermanager.user_exists(username, module.host) then
 		if not is_invited then
@@ -139,24 +153,28 @@ local function check_password_hash()
 	end
 end
 
-local is_retry_pending = false
-
---- Does everything; tries again later while the storage does not answer, for a database may start after this server.
-local function prepare()
-	local accounts = module:get_option("container_accounts", {})
-	local roles = module:get_option("container_account_roles", {})
+--- Does everything. Returns whether nothing is left to be tried again.
+local function try_to_prepare()
+	local roles = read_roles()
 	local complete, is_invited = true, {}
-	for _, account in ipairs(accounts) do
+	for _, account in ipairs(module:get_option("container_accounts", {})) do
 		is_invited[account.username] = account.password == nil
 		complete = ensure_account(account, roles[account.username]) and complete
 	end
-	if complete then
-		for username, role in pairs(roles) do ensure_role(username, role, is_invited[username]) end
-		-- Storage drivers raise errors where they have no other way to report them.
-		local answered, is_invitation_settled = pcall(invite_administrator)
-		complete = answered and is_invitation_settled and pcall(check_password_hash)
-	end
-	if not complete and not is_retry_pending then
+	if not complete then return false end
+	for username, role in pairs(roles) do ensure_role(username, role, is_invited[username]) end
+	check_password_hash()
+	return invite_administrator()
+end
+
+local is_retry_pending = false
+
+--- Tries again later while the storage does not answer, for a database may start after this server.
+local function prepare()
+	-- Storage drivers raise errors where they have no other way to report them, and nobody else would log them.
+	local answered, outcome = pcall(try_to_prepare)
+	if not answered then module:log("error", "Accounts and invitations are not complete: %s", outcome) end
+	if not (answered and outcome) and not is_retry_pending then
 		is_retry_pending = true
 		module:add_timer(retry_after, function()
 			is_retry_pending = false
