@@ -1,6 +1,6 @@
 """The catalogue of Prosody's modules: images/modules.yaml -> the table that the image reads, and a page for people.
 
-scripts/catalogue.py writes and checks what is generated here, together with its own files.
+scripts/catalogue/ writes and checks what is generated here, together with its own files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts import documents, paths
 from scripts.documents import Document, Problem
-from scripts.errors import UserError
+from scripts.errors import CatalogueError
 
 SOURCE = paths.IMAGES / "modules.yaml"
 TABLE = paths.IMAGES / "rootfs/usr/local/lib/prosody-container/container/modules.lua"
@@ -37,12 +37,6 @@ _SCOPES = {
 _TABLE_KEYS = ("name", "summary", "origin", "scope", "broken", "obsolete")
 
 
-class ModulesError(UserError):
-    """The catalogue of modules is not valid; the message lists every problem with its position."""
-
-    exit_status = 10
-
-
 @dataclass(frozen=True)
 class Module:
     """One module of Prosody that the image contains; the texts are explained in schema/modules.schema.json."""
@@ -59,14 +53,14 @@ class Module:
 
 
 def load(path: Path = SOURCE) -> tuple[Module, ...]:
-    """Read and check the catalogue; raises ModulesError with every problem."""
+    """Read and check the catalogue; raises CatalogueError with every problem."""
     if not path.is_file():
-        raise ModulesError(f"There is no catalogue of modules at {path}. Restore it: git checkout -- {path}")
+        raise CatalogueError(f"There is no catalogue of modules at {path}. Restore it: git checkout -- {path}")
     document, problems = documents.read(path)
     problems = problems or documents.validate(document, _SCHEMA) or _misplaced(document)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ModulesError(f"{len(problems)} problem{'s'[: len(problems) > 1]} in the catalogue of modules:\n{lines}")
+        raise CatalogueError(f"{len(problems)} problem{'s'[: len(problems) > 1]} in the catalogue of modules:\n{lines}")
     return tuple(
         Module(**{"name": name, **entry, "options": tuple(entry.get("options", ()))})
         for name, entry in document.value.items()

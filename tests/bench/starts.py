@@ -1,47 +1,39 @@
-"""How long a server takes from its start to the first login, in the container and bare."""
+"""How long a server takes from its start to the first login, and its memory then, in the container and bare."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
-import signal
 import statistics
-import subprocess
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
-import zstandard
 from docker.models.containers import Container
 
 from scripts import build, paths, platforms
 from scripts.engine import Engine
-from scripts.oci import Layout
+from tests.bench.bare import PORT, Bare, begin, children
 from tests.bench.rows import Row
 from tests.integration.clients import connected
 from tests.integration.servers import ACCOUNTS, CONFINED, LoadedImage, Server, answers_clients, serving
 
 _ROUNDS = 9
-_PORT = 15222
-_CONFIGURATION = "/usr/local/lib/prosody-container/prosody.cfg.lua"
-# The bare server shares the machine's network, so it must keep to the loopback.
-_LOOPBACK_ONLY = f'interfaces = {{ "127.0.0.1" }}\nhttp_interfaces = {{ "127.0.0.1" }}\nc2s_ports = {{ {_PORT} }}\n'
-# Like a container, the bare server finds its files in a fresh overlay of the image's layers: nothing is cached yet.
-# $1: mount point, $2: lower folders, $3: data folder. The rest: the program and its arguments.
-_BARE = """set -e
-root=$1; layers=$2; data=$3; shift 3
-mount -t overlay overlay -o "lowerdir=$layers" "$root"
-mount --bind "$data" "$root/var/lib/prosody"
-mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-exec chroot --userspec=5222:5222 "$root" "$@"
-"""
+_REFERENCE = "the same Prosody, bare, configured by hand"
+_PATIENCE = 30.0  # seconds
+_QUIET = 2.0  # seconds without any work after which a server counts as idle
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What one start took."""
+
+    seconds: float  # to the first login
+    memory: float  # MiB, resident, idle after that client has gone
 
 
 def rows(tool: Engine) -> Iterator[Row]:
@@ -51,109 +43,91 @@ def rows(tool: Engine) -> Iterator[Row]:
     image = LoadedImage("prosody-bench:debian", native)
     build.load(layout, layout.images[0], [image.name], tool)
     client = tool.sdk()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=paths.SCRATCH) as folder:
-        scratch = Path(folder)
-        with serving(client, image) as server:
-            certificate = server.certificate(scratch)
-            bare = _Bare(server, client, layout, scratch)
-            server.remove_container()
-            contained_seconds, bare_seconds, empty_seconds = [], [], []
-            for _ in range(_ROUNDS):
-                contained_seconds.append(_contained(client, server, certificate))
-                bare_seconds.append(bare.seconds(certificate))
-                empty_seconds.append(_empty(client, server))
-    client.images.remove(image.name, force=True)
-    client.close()
-    contained_median, bare_median = statistics.median(contained_seconds), statistics.median(bare_seconds)
-    reference = "the same Prosody, bare, from the same files"
-    yield Row("start to first login", contained_median, "s", bare_median, reference, at_most=1.3)
+    contained: list[_Start] = []
+    bare: list[_Start] = []
+    empty: list[float] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=paths.SCRATCH) as folder:
+            scratch = Path(folder)
+            with serving(client, image) as server:
+                certificate = server.certificate(scratch)
+                server.running.stop()
+                reference = Bare(server, client, layout, scratch)
+                server.remove_container()
+                for _ in range(_ROUNDS):
+                    contained.append(_contained(client, server, certificate))
+                    bare.append(_bare(reference, certificate))
+                    empty.append(_empty(client, server))
+    finally:
+        client.images.remove(image.name, force=True)
+        client.close()
+    seconds, bare_seconds = _median(contained, _seconds), _median(bare, _seconds)
+    yield Row("start to first login", seconds, "s", bare_seconds, _REFERENCE, at_most=1.3)
     # What the engine itself takes to set up any container (network, ports, namespaces) is not the image's doing.
-    own = contained_median - statistics.median(empty_seconds)
     yield Row(
         "start to first login, less that of a container that does nothing",
-        own,
+        seconds - statistics.median(empty),
         "s",
-        bare_median,
-        reference,
+        bare_seconds,
+        _REFERENCE,
         at_most=1.3,
     )
+    yield Row(
+        "memory, idle after the first login", _median(contained, _memory), "MiB", _median(bare, _memory), _REFERENCE,
+        at_most=1.1,
+    )  # fmt: skip
 
 
-class _Bare:
-    """The same Prosody without a container: in a plain chroot, on the same layers, with a copy of the same data."""
-
-    def __init__(self, server: Server, client: docker.DockerClient, layout: Layout, scratch: Path) -> None:
-        self._environment = server.environment
-        self._root, self._data = scratch / "root", scratch / "data"
-        self._root.mkdir()
-        assert server.volume is not None
-        volume: Mapping[str, Any] = client.api.inspect_volume(server.volume.name)
-        subprocess.run(["cp", "-a", volume["Mountpoint"], str(self._data)], check=True)
-        (self._data / "prosody.sock").unlink(missing_ok=True)
-        own = scratch / "own"
-        for folder in ("proc", "dev", "etc/prosody/conf.d"):
-            (own / folder).mkdir(parents=True)
-        for name in ("resolv.conf", "hosts"):
-            shutil.copy(f"/etc/{name}", own / "etc" / name)
-        (own / "etc/prosody/conf.d/bench.cfg.lua").write_text(_LOOPBACK_ONLY)
-        self._layers = ":".join(map(str, [own, *reversed(_unpacked(layout, scratch))]))
-
-    def seconds(self, certificate: Path) -> float:
-        """Seconds from the start to the first login."""
-        variables = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PROSODY_CONFIG": _CONFIGURATION, **self._environment}
-        command = [
-            *("unshare", "--mount", "--pid", "--fork", "/bin/sh", "-c", _BARE, "sh"),
-            *(str(self._root), self._layers, str(self._data), "/usr/bin/lua5.4", "/usr/bin/prosody", "-F"),
-        ]
-        started: list[subprocess.Popen[bytes]] = []
-        try:
-            return _until_login(
-                lambda: started.append(subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)), certificate
-            )
-        finally:
-            for process in started:
-                _end(process)
+def _seconds(start: _Start) -> float:
+    return start.seconds
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop the server: it is the first process of the process namespace that `process` made."""
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGTERM)
-    process.wait(timeout=20)
+def _memory(start: _Start) -> float:
+    return start.memory
 
 
-def _unpacked(layout: Layout, scratch: Path) -> list[Path]:
-    """The image's layers as folders, lowest first."""
-    folders = []
-    manifest = json.loads(layout.blob(layout.images[0].manifest).read_text())
-    for number, layer in enumerate(manifest["layers"]):
-        folder = scratch / f"layer-{number}"
-        folder.mkdir()
-        with (
-            layout.blob(layer["digest"]).open("rb") as stream,
-            zstandard.ZstdDecompressor().stream_reader(stream) as reader,
-            tarfile.open(fileobj=reader, mode="r|") as archive,
-        ):
-            archive.extractall(folder, filter="tar")
-        folders.append(folder)
-    return folders
+def _median(starts: Sequence[_Start], of: Callable[[_Start], float]) -> float:
+    return statistics.median(map(of, starts))
 
 
-def _contained(client: docker.DockerClient, server: Server, certificate: Path) -> float:
+def _contained(client: docker.DockerClient, server: Server, certificate: Path) -> _Start:
     container = _created(client, server)
     try:
-        return _until_login(container.start, certificate)
+        seconds = _until_login(container.start, certificate, lambda: container.logs().decode(errors="replace"))
+        # The first process of a container passes signals on; the server is its only child.
+        (identifier,) = children(_first_process(container))
+        return _Start(seconds, _idle_memory(identifier))
     finally:
         container.remove(force=True)
+
+
+def _first_process(container: Container) -> int:
+    """Its number on this machine. The engine tells the one that it sees itself, and may have processes of its own."""
+    container.reload()
+    seen = str(container.attrs["State"]["Pid"])
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it has ended
+            for line in path.read_text().splitlines():
+                # pid_namespaces(7): as each namespace sees it, the outermost first
+                if line.startswith("NSpid:") and line.split()[-2:] == [seen, "1"]:
+                    return int(path.parent.name)
+    raise LookupError(f"the process {seen} of the engine is not on this machine")
+
+
+def _bare(reference: Bare, certificate: Path) -> _Start:
+    with reference.prepared() as process:
+        seconds = _until_login(lambda: begin(process), certificate, reference.log.read_text)
+        (identifier,) = children(process.pid)
+        return _Start(seconds, _idle_memory(identifier))
 
 
 def _empty(client: docker.DockerClient, server: Server) -> float:
     """Seconds that the engine takes to start the same container for a program that does nothing."""
     container = _created(client, server, entrypoint=["/usr/bin/tini", "--version"])
     try:
-        begin = time.monotonic()
+        began = time.monotonic()
         container.start()
-        return time.monotonic() - begin
+        return time.monotonic() - began
     finally:
         container.remove(force=True)
 
@@ -162,25 +136,50 @@ def _created(client: docker.DockerClient, server: Server, **more: object) -> Con
     assert server.volume is not None
     options: dict[str, Any] = {
         "environment": dict(server.environment),
-        "ports": {"5222/tcp": ("127.0.0.1", _PORT)},
+        "ports": {"5222/tcp": ("127.0.0.1", PORT)},
         "volumes": {server.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}},
     }
     return client.containers.create(server.image.name, **options | CONFINED | more)
 
 
-def _until_login(start: Callable[[], object], certificate: Path) -> float:
-    """Seconds from `start` to the first accepted login."""
+def _until_login(start: Callable[[], object], certificate: Path, log: Callable[[], str]) -> float:
+    """Seconds from `start` to the first accepted login; returns when that client has gone."""
     jid, password = next(iter(ACCOUNTS.items()))
 
-    async def log_in() -> None:
-        async with connected(_PORT, jid, password, certificate, available=False):
-            pass
+    async def log_in() -> float:
+        async with connected(PORT, jid, password, certificate, available=False):
+            return time.monotonic() - began
 
-    begin = time.monotonic()
+    began = time.monotonic()
     start()
-    while not answers_clients(_PORT):
-        if time.monotonic() - begin > 30:
-            raise TimeoutError("the server does not answer")
+    while not answers_clients(PORT):
+        if time.monotonic() - began > _PATIENCE:
+            raise TimeoutError(f"the server does not answer:\n{log()}")
         time.sleep(0.01)
-    asyncio.run(log_in())
-    return time.monotonic() - begin
+    return asyncio.run(log_in())
+
+
+def _idle_memory(identifier: int) -> float:
+    """Resident MiB of a process, once it has nothing left to do.
+
+    Not the proportional set: what is shared counts less there the more servers run beside this one.
+    """
+    worked, since, deadline = -1, time.monotonic(), time.monotonic() + _PATIENCE
+    while time.monotonic() - since < _QUIET:
+        work = _ticks(identifier)
+        if work != worked:
+            worked, since = work, time.monotonic()
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server does not come to rest")
+        time.sleep(0.1)
+    for line in Path(f"/proc/{identifier}/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "Rss":
+            return int(rest.split()[0]) / 1024
+    raise LookupError(f"/proc/{identifier}/smaps_rollup has no Rss")
+
+
+def _ticks(identifier: int) -> int:
+    """Processor time that a process has used, in ticks (proc(5): the 14th and 15th field, utime and stime)."""
+    fields = Path(f"/proc/{identifier}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import tarfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -110,9 +111,9 @@ class Server:
 
     def execute(self, *command: str, user: str = "") -> Outcome:
         """Run a command in the container, as `docker exec` does."""
-        status, (output, errors) = self.running.exec_run(list(command), user=user, demux=True)
-        assert status is not None
-        return Outcome(status, (output or b"").decode(), (errors or b"").decode())
+        result: Any = self.running.exec_run(list(command), user=user, demux=True)
+        output, errors = result.output
+        return Outcome(result.exit_code, (output or b"").decode(), (errors or b"").decode())
 
     def shell(self, command: str, user: str = "") -> str:
         """What Prosody's own shell answers to a command."""
@@ -178,10 +179,16 @@ def run(client: docker.DockerClient, image: LoadedImage, *command: str, **option
         image.name, list(command), **{"platform": image.platform.name} | CONFINED | options
     )
     try:
+        # Attached before it starts: a log that is asked for afterwards may lack what was printed last.
+        chunks: Any = container.attach(stdout=True, stderr=True, stream=True, demux=True)
         container.start()
-        status = int(container.wait(timeout=60)["StatusCode"])
-        output = container.logs(stdout=True, stderr=False).decode(errors="replace")
-        return Outcome(status, output, container.logs(stdout=False, stderr=True).decode(errors="replace"))
+        stop = threading.Timer(_PATIENCE, container.kill)
+        stop.start()
+        printed = list(chunks)
+        stop.cancel()
+        output = b"".join(part for part, _ in printed if part).decode(errors="replace")
+        errors = b"".join(part for _, part in printed if part).decode(errors="replace")
+        return Outcome(int(container.wait(timeout=60)["StatusCode"]), output, errors)
     finally:
         container.remove(force=True, v=True)
 

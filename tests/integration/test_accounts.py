@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from xml.sax.saxutils import escape
 
 import docker
@@ -155,7 +155,8 @@ def test_a_password_belongs_to_its_user(start: Server, storage: str, tmp_path: P
     async def change() -> None:
         async with connected(start.port(), JULIET, "first", certificate) as juliet:
             juliet.register_plugin("xep_0077")
-            await juliet.plugin["xep_0077"].change_password("second", jid=DOMAIN)
+            registration: Any = juliet.plugin["xep_0077"]
+            await registration.change_password("second", jid=DOMAIN)
 
     asyncio.run(change())
     restart(start, **variables)

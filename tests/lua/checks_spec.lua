@@ -88,6 +88,7 @@ case("a main domain that is not among the hosts is a problem", function()
 	expect_problem({ PROSODY_VIRTUAL_HOSTS = "a.example", PROSODY_DOMAIN = "b.example" },
 		"PROSODY_DOMAIN is b.example, which is not among PROSODY_VIRTUAL_HOSTS")
 	expect_nothing { PROSODY_VIRTUAL_HOSTS = "a.example,b.example", PROSODY_DOMAIN = "b.example" }
+	expect_nothing({ PROSODY_VIRTUAL_HOSTS = "none", PROSODY_DOMAIN = "b.example" }, where { has_drop_ins = true })
 end)
 
 case("no host at all is a problem, unless files name some", function()

@@ -57,6 +57,8 @@ return {
 		expect.equal(options.limits, { c2s = { rate = "10kb/s" }, s2sin = { rate = "30kb/s" } })
 		expect.equal(options.c2s_close_timeout + options.s2s_close_timeout < 8, true)
 		expect.equal({ options.pidfile, options.sql, options.use_dane }, { nil, nil, false })
+		expect.equal({ options.prosodyctl_service_warnings, options.hide_os_type }, { false, true })
+		expect.equal(options.plugin_paths, { "/etc/prosody/modules", "/image/modules" })
 		expect.equal(built.components[1].options.restrict_room_creation, "local")
 	end },
 	{ "hosts and components have their names", function()
@@ -96,6 +98,8 @@ return {
 		expect.equal({ own.options.component_secret, common.options.component_secret }, { "own", "common" })
 		expect.equal({ own.secrets.component_secret, common.secrets.component_secret, own.origins.component_secret },
 			{ true, true, "PROSODY_EXTERNAL_COMPONENTS" })
+		built = build(with_domain { PROSODY_EXTERNAL_COMPONENTS = "b.example:own" })
+		expect.equal(built.section_of["b.example"].secrets.component_secret, true)
 	end },
 	{ "modules are added and taken away", function()
 		local options = options_of { PROSODY_ENABLE_MODULES = "firewall,mam", PROSODY_DISABLE_MODULES = "bosh,offline,bosh" }
@@ -387,7 +391,9 @@ return {
 		local built = build(with_domain {
 			PROSODY_ARCHIVE_EXPIRES_AFTER__A_EXAMPLE = "1d", PROSODY_AUTHENTICATION__a_example = "ldap";
 			PROSODY_UPLOAD_SIZE_LIMIT__UPLOAD_A_EXAMPLE = "5 MB", PROSODY_TURN_SECRET__A_EXAMPLE = "hunter2";
+			PROSODY_NAME__A_EXAMPLE = "Chat";
 		})
+		expect.equal({ built.section_of[chat].options.name, built.section_of[rooms].options.name }, { "Chat" })
 		local own = built.section_of[chat]
 		expect.equal({ own.options.archive_expires_after, own.options.authentication, own.options.turn_external_secret },
 			{ 86400, "ldap", "hunter2" })

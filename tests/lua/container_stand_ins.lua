@@ -119,7 +119,7 @@ function stand_ins.surroundings(changes)
 		faults = {}, remarks = {}, drop_ins = {}, has_drop_ins = false;
 		plugin_paths = { "/etc/prosody/modules", "/image/modules" }, user_modules = "/etc/prosody/modules";
 		certificate_directory = "/run/certificates";
-		own_certificates = "/var/lib/prosody/certificates";
+		spare_certificates = "/var/lib/prosody/certificates";
 		own_pair = function(domain) return "/var/lib/prosody/certificates/" .. domain end;
 		is_default_certificates = true;
 		has_sqlite_data = false;
@@ -135,8 +135,8 @@ function stand_ins.surroundings(changes)
 end
 
 --- Everything up to the configuration, as container/settings.lua puts it together.
--- more: as for read; surroundings: changes to them; host_files: whether there are files that name hosts; file_hosts: the
--- names in them
+-- more: as for read; surroundings: changes to them; host_files: whether there are files that name hosts;
+-- file_hosts: the names in them
 function stand_ins.build(variables, more)
 	more = more or {}
 	local result, problems = stand_ins.read(variables, more)

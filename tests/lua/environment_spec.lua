@@ -322,6 +322,8 @@ local cases = {
 		_, problems = read { PROSODY_ENTIRELY_UNRELATED_THING = "x" }
 		expect_problem(problems, "not a variable of this image", "must not begin with PROSODY_")
 		expect.lacks(problems[1], "did you mean")
+		_, problems = read { PROSODY_OPTION_ = "1" }
+		expect_problem(problems, "PROSODY_OPTION_ is not a variable")
 		_, problems = read { ["PROSODY_\27[2J"] = "x" }
 		expect_problem(problems, [[PROSODY_\x1B[2J]])
 	end },

@@ -68,6 +68,27 @@ local accepted = {
 	{ { type = "text" }, "a\nb", "a\nb" }, { { type = "text" }, " a ", " a " },
 }
 
+for text, value in pairs {
+	["true"] = true, yes = true, on = true, ["1"] = true, ["false"] = false, no = false, off = false, ["0"] = false;
+} do
+	accepted[#accepted + 1] = { { type = "boolean" }, text, value }
+end
+
+-- The longest and the largest there may be
+local long_host = ("a."):rep(127) .. "b"
+for _, limit in ipairs {
+	{ { type = "host" }, long_host, long_host }, { { type = "node" }, ("a"):rep(1023), ("a"):rep(1023) };
+	{ { type = "mechanism" }, ("A"):rep(20), ("A"):rep(20) }, { { type = "number", maximum = 2 }, "2", 2 };
+	{ { type = "duration" }, "999999999", 999999999 }, { { type = "days" }, "9999999", 863999913600 };
+	{ { type = "size" }, "999999999999999", 999999999999999 };
+	{ { type = "size" }, "33554432 * 33554432", 1 << 50 }, { { type = "size" }, "1 * 999999999999", 999999999999 };
+	{ { type = "rate" }, "1kb/s", "1kb/s" }, { { type = "rate" }, "1000gb/s", "1000000000kb/s" };
+	{ { type = "burst" }, "1", "1s" }, { { type = "burst" }, "999999", "999999s" };
+	{ { type = "mebibytes" }, "0.000001", 1 };
+} do
+	accepted[#accepted + 1] = limit
+end
+
 for _, address in ipairs {
 	"::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::3:4:5:6:7:8", "fe80::1",
 	"2001:DB8::A",
@@ -96,6 +117,9 @@ local lists = {
 	{ { type = "list", of = "string" }, "one, with a comma\ntwo", { "one, with a comma", "two" } },
 	{ { type = "list", of = "string" }, '["one, two", "three"]', { "one, two", "three" } },
 	{ { type = "list", of = "string" }, "[not JSON], b", { "[not JSON]", "b" } },
+	{ { type = "list", of = "text" }, "one two, three", { "one two", "three" } },
+	{ { type = "list", of = "enum", allowed = { "one two", "three" } }, "one two, Three", { "one two", "three" } },
+	{ { type = "list", of = "script" }, "/a b.pfw, module:c.pfw", { "/a b.pfw", "module:c.pfw" } },
 	{ { type = "list", of = "port" }, "[5222, 5223]", { 5222, 5223 } },
 	{ { type = "list", of = "port" }, "5222 5223", { 5222, 5223 } },
 	{ { type = "list", of = "port", none = true }, "none", {} },
@@ -148,7 +172,7 @@ local refused = {
 	{ { type = "host" }, "a..org" }, { { type = "host" }, ".org" }, { { type = "host" }, "a.org." },
 	{ { type = "host" }, "" },
 	{ { type = "host" }, "none of these" }, { { type = "host" }, ("a"):rep(64) .. ".org" }, { { type = "host" }, "a/b" },
-	{ { type = "host" }, ("a."):rep(127) .. "ab" }, { { type = "host" }, "a_b.org" }, { { type = "host" }, "a:5222" },
+	{ { type = "host" }, ("a."):rep(127) .. "bc" }, { { type = "host" }, "a_b.org" }, { { type = "host" }, "a:5222" },
 	{ { type = "host" }, '"] = 1; --' },
 	{ { type = "jid" }, "admin" }, { { type = "jid" }, "a@b@c" }, { { type = "jid" }, "a@b.example/phone" },
 	{ { type = "jid" }, "@b.example" }, { { type = "jid" }, "a@" },
@@ -228,7 +252,8 @@ end
 
 -- Each of these faults is at a place that a search in some text would not reach.
 for _, pattern in ipairs {
-	"a[b", "a[]", "a[^]", "a[%]", "a%", "(a", "a)", "((a)", "%1", "(a%1)", "a%0", "a%f", "a%fb", "a%b", "a%b(",
+	"a[b", "a[]", "a[^]", "a[%]", "a%", "(a", "a)", "((a)", "%1", "(a%1)", "a%0", "a%f", "a%fb", "a%b", "a%b(", "[a]%",
+	"[a](", "[",
 } do
 	refused[#refused + 1] = { { type = "pattern" }, pattern }
 end

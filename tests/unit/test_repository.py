@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts import mirrors, paths
+from scripts.catalogue import page
 
 README = (paths.ROOT / "README.md").read_text()
 
@@ -55,15 +56,30 @@ def test_the_readme_names_every_session() -> None:
     assert sessions == set(re.findall(r"^\| `([a-z]+)[ `]", README, re.MULTILINE))
 
 
+def anchors(path: Path) -> set[str]:
+    """What can be linked to in a page: its headings, by GitHub's rule, and what has a name of its own."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = [page.slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    assert len(headings) == len(set(headings)), f"{path.name}: GitHub would number one of two headings"
+    return {*headings, *re.findall(r'<a id="([^"]+)">', text)}
+
+
 def test_links_in_the_documentation_lead_somewhere() -> None:
-    for page in [paths.ROOT / "README.md", paths.ROOT / "CONTRIBUTING.md", *(paths.ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    count = 0
+    for path in [*paths.ROOT.glob("*.md"), *(paths.ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
+            name, _, anchor = link.partition("#")
+            target = (path.parent / name) if name else path
+            assert target.exists(), f"{path.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{path.name}: {link}"
+            count += 1
+    assert count > 100
 
 
 def test_every_variable_of_the_image_is_documented() -> None:
-    catalogue = paths.IMAGES / "rootfs/usr/local/lib/prosody-container/container/catalogue.lua"
-    names = re.findall(r'^\t\tname = "([A-Z0-9_]+)"', catalogue.read_text(), re.MULTILINE)
-    assert len(names) > 20
-    page = (paths.ROOT / "docs" / "container.md").read_text()
-    assert [name for name in names if f"| `{name}`" not in page] == []
+    table = paths.IMAGES / "rootfs/usr/local/lib/prosody-container/container/catalogue.lua"
+    entries = re.findall(r'^\t\{ name = "([^"]+)"(?:, aliases = \{([^}]*)\})?', table.read_text(), re.MULTILINE)
+    names = {name: re.findall(r'"([^"]+)"', aliases) for name, aliases in entries}
+    assert len(names) > 300
+    rows = re.findall(r'^\| <a id="[^"]+"></a>(\S+) \|', (paths.ROOT / "docs/environment.md").read_text(), re.MULTILINE)
+    assert [re.findall("`([^`]+)`", row) for row in rows] == [[name, *aliases] for name, aliases in names.items()]

@@ -144,6 +144,16 @@ local function set_time_zone(values)
 	if values.TZ then pposix.setenv("TZ", values.TZ) end
 end
 
+--- Files of conf.d are run here once, as the server would stop at a fault in them in its own, longer way.
+local function run_files(result)
+	if #result.problems > 0 or not result.surroundings.has_drop_ins then return end
+	local name = "prosody.core.configmanager"
+	local loaded, _, failure = require(name).load(image_configuration)
+	if not loaded then table.insert(result.problems, tostring(failure)) end
+	-- The server's own is to know nothing of this.
+	package.loaded[name] = nil
+end
+
 local function run_server(arguments)
 	for _, argument in ipairs(arguments) do
 		if argument == "-D" or argument == "--daemonize" then
@@ -169,11 +179,11 @@ local function run_server(arguments)
 		for _, problem in ipairs(result.problems) do say(problem) end
 		stop(exit_status.data)
 	end
+	run_files(result)
 	stop_at_problems(result)
 	-- The server does not set it, whatever its option of that name says.
 	pposix.umask(result.values.PROSODY_UMASK)
-	-- From a file the C library would not know it.
-	if result.values.TZ then pposix.setenv("TZ", result.values.TZ) end
+	set_time_zone(result.values)
 	become("/usr/bin/prosody", arguments)
 end
 

@@ -354,7 +354,7 @@ return {
 	{ name = "PROSODY_E2E_POLICY_MESSAGE_REQUIRED_CHAT", aliases = { "E2E_POLICY_MESSAGE_REQUIRED_CHAT" }, type = "text", module = "e2e_policy", option = { "e2e_policy_message_required_chat" }, scope = "host" };
 	{ name = "PROSODY_E2E_POLICY_MESSAGE_OPTIONAL_MUC", aliases = { "E2E_POLICY_MESSAGE_OPTIONAL_MUC" }, type = "text", module = "e2e_policy", option = { "e2e_policy_message_optional_muc" }, scope = "host" };
 	{ name = "PROSODY_E2E_POLICY_MESSAGE_REQUIRED_MUC", aliases = { "E2E_POLICY_MESSAGE_REQUIRED_MUC" }, type = "text", module = "e2e_policy", option = { "e2e_policy_message_required_muc" }, scope = "host" };
-	{ name = "PROSODY_UMASK", type = "umask", default = "027" };
+	{ name = "PROSODY_UMASK", type = "umask", default = "027", option = { "umask" } };
 	{ name = "PROSODY_GC_MODE", type = "enum", allowed = { "incremental", "generational" }, option = { "gc.mode" } };
 	{ name = "PROSODY_GC_THRESHOLD", type = "integer", minimum = 100, maximum = 1000, option = { "gc.threshold" } };
 	{ name = "PROSODY_GC_SPEED", type = "integer", minimum = 100, maximum = 1000, option = { "gc.speed" } };

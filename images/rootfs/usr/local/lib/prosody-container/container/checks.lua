@@ -97,6 +97,9 @@ local function check_accounts(result, report)
 			end
 		end
 	end
+	if values.PASSWORD and values.PASSWORD:find("%c") then
+		report.problem("PASSWORD: (a secret, not shown) is not valid, expected printable characters")
+	end
 	if (values.LOCAL == nil) ~= (values.PASSWORD == nil) then
 		report.note("%s is set without %s: no account is made from it",
 			values.LOCAL and "LOCAL" or "PASSWORD", values.LOCAL and "PASSWORD" or "LOCAL")

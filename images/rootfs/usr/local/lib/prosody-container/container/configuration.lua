@@ -296,7 +296,8 @@ end
 
 local function set_certificates(global, values, plan, surroundings)
 	local directory = surroundings.certificate_directory
-	global:set("certificates", directory or surroundings.own_certificates, "image")
+	-- Without a running server, for prosodyctl: a folder that exists, or it complains.
+	global:set("certificates", directory or surroundings.spare_certificates, "image")
 	local first = plan.main or plan.file_hosts[1]
 	if not directory or not first then return end
 	global:set("container_certificates", configuration.certificate_plan(values, plan, surroundings), "image")

@@ -14,7 +14,7 @@ local own_origin = "your own"
 --- The source of a module; nil for a folder of that name that only holds parts of others.
 local function read_source(directory, name)
 	local file_name = "mod_" .. name .. ".lua"
-	for _, middle in ipairs { "/", "/mod_" .. name .. "/", "/mod_" .. name .. "/" .. name .. "/" } do
+	for _, middle in ipairs { "/", "/mod_" .. name .. "/", "/mod_" .. name .. "/" .. name .. "/", "/" .. name .. "/" } do
 		local file = io.open(directory .. middle .. file_name, "rb")
 		if file then
 			local text = file:read("a")

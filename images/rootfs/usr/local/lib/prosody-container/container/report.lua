@@ -116,7 +116,9 @@ local function encode(value)
 		for index, item in ipairs(value) do parts[index] = encode(item) end
 		return "[" .. table.concat(parts, ",") .. "]"
 	end
-	for index, key in ipairs(sorted_keys(value)) do parts[index] = json.encode(tostring(key)) .. ":" .. encode(value[key]) end
+	for index, key in ipairs(sorted_keys(value)) do
+		parts[index] = json.encode(tostring(key)) .. ":" .. encode(value[key])
+	end
 	return "{" .. table.concat(parts, ",") .. "}"
 end
 
@@ -167,8 +169,8 @@ local function origin_of(result, section, option, value)
 	return built and given_by_section[option] and "image" or "conf.d"
 end
 
---- The options that Prosody really gets: { section → { option → { value, origin } } }, and its remarks; nil and the reason
--- when it refuses the configuration.
+--- The options that Prosody really gets, { section → { option → { value, origin } } }, and its remarks; nil and the
+-- reason when it refuses the configuration.
 local function effective_options(result, secrets)
 	local loaded, _, remarks = configmanager.load(os.getenv("PROSODY_CONFIG"))
 	if not loaded then return nil, remarks end

@@ -86,7 +86,8 @@ local function list_secrets()
 	for _, directory in ipairs { os.getenv("CREDENTIALS_DIRECTORY") or secret_directory, secret_directory } do
 		for _, file_name in ipairs(drop_ins.list(directory)) do
 			local name = file_name:upper()
-			if (secret_names[name] or name:find("^PROSODY_")) and not found[name] then found[name] = directory .. "/" .. file_name end
+			local is_ours = secret_names[name] or name:find("^PROSODY_")
+			if is_ours and not found[name] then found[name] = directory .. "/" .. file_name end
 		end
 	end
 	return found

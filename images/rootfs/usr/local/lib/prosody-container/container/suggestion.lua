@@ -24,15 +24,18 @@ end
 
 --- The candidate nearest to the name, or nil when none is near.
 function suggestion.nearest(name, candidates)
+	-- More than a quarter of the letters wrong is a guess, not a slip.
+	local farthest = math.max(2, #name // 4)
 	local best, best_distance
 	for _, candidate in ipairs(candidates) do
-		local distance = suggestion.distance(name, candidate)
-		if not best_distance or distance < best_distance or (distance == best_distance and candidate < best) then
-			best, best_distance = candidate, distance
+		if math.abs(#candidate - #name) <= farthest then
+			local distance = suggestion.distance(name, candidate)
+			if not best_distance or distance < best_distance or (distance == best_distance and candidate < best) then
+				best, best_distance = candidate, distance
+			end
 		end
 	end
-	-- More than a quarter of the letters wrong is a guess, not a slip.
-	if best and best_distance <= math.max(2, #name // 4) then return best end
+	if best and best_distance <= farthest then return best end
 	return nil
 end
 

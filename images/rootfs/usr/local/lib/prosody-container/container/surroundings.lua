@@ -67,6 +67,8 @@ function surroundings.list_modules(paths)
 	for _, directory in ipairs(directories) do
 		for _, entry in ipairs(drop_ins.list(directory)) do
 			local name = entry:match("^mod_(.-)%.lua$") or entry:match("^mod_([^.]+)$")
+			local nested = ("%s/%s/mod_%s.lua"):format(directory, entry, entry)
+			if not name and lfs.attributes(nested, "mode") == "file" then name = entry end
 			if name and not directory_of[name] then
 				names[#names + 1] = name
 				directory_of[name] = directory
@@ -81,7 +83,8 @@ end
 local function has_sqlite_data()
 	if lfs.attributes(surroundings.data_directory .. "/prosody.sqlite", "mode") ~= "file" then return false end
 	for _, name in ipairs(drop_ins.list(surroundings.data_directory)) do
-		if lfs.attributes(surroundings.data_directory .. "/" .. name .. "/accounts", "mode") == "directory" then return false end
+		local accounts = surroundings.data_directory .. "/" .. name .. "/accounts"
+		if lfs.attributes(accounts, "mode") == "directory" then return false end
 	end
 	return true
 end
@@ -124,7 +127,8 @@ function surroundings.gather(values)
 		plugin_paths = paths;
 		user_modules = paths[1];
 		certificate_directory = runtime_directory and runtime_directory .. "/certificates";
-		own_certificates = surroundings.own_certificates;
+		spare_certificates = lfs.attributes(surroundings.own_certificates, "mode") == "directory"
+			and surroundings.own_certificates or surroundings.data_directory;
 		own_pair = surroundings.own_pair;
 		is_default_certificates = #certificates == 1
 			and certificates[1] == (values.PROSODY_CONFIGDIR or "/etc/prosody") .. "/certs";

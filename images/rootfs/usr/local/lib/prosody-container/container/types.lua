@@ -218,7 +218,9 @@ function types.new(preparations)
 
 	function parsers.integer(text, specification)
 		local digits = trim(text):match("^%-?%d+$")
-		local value = digits and math.tointeger(tonumber(digits))
+		local value = digits and tonumber(digits)
+		-- A number too large for an integer would come back as its neighbour.
+		if math.type(value) ~= "integer" then value = nil end
 		local minimum, maximum = specification.minimum or math.mininteger, specification.maximum or math.maxinteger
 		if not value or value < minimum or value > maximum then
 			if specification.minimum and specification.maximum then
