@@ -95,7 +95,7 @@ def lua_table(modules: Iterable[Module]) -> str:
     lines = [
         "-- The modules of Prosody in this image.",
         "--",
-        "-- Generated from images/modules.yaml. Do not edit: change that file and run scripts/nox -s expand",
+        "-- Generated from images/modules.yaml. Do not edit: change that file and run scripts/nox -s generate",
         "",
         "return {",
     ]
@@ -112,7 +112,7 @@ def page(modules: Sequence[Module]) -> str:
     broken = [module for module in modules if module.broken]
     obsolete = [module for module in modules if module.obsolete]
     parts = [
-        "<!-- Generated from images/modules.yaml. Do not edit: change that file and run scripts/nox -s expand -->",
+        "<!-- Generated from images/modules.yaml. Do not edit: change that file and run scripts/nox -s generate -->",
         "# Modules",
         _introduction(len(modules), len(broken)),
     ]

@@ -144,14 +144,13 @@ local function set_time_zone(values)
 	if values.TZ then pposix.setenv("TZ", values.TZ) end
 end
 
---- Files of conf.d are run here once, as the server would stop at a fault in them in its own, longer way.
+--- Adds what only shows when the files of conf.d are run. The server would stop at it in its own, longer way.
 local function run_files(result)
 	if #result.problems > 0 or not result.surroundings.has_drop_ins then return end
-	local name = "prosody.core.configmanager"
-	local loaded, _, failure = require(name).load(image_configuration)
-	if not loaded then table.insert(result.problems, tostring(failure)) end
+	local remarks, failure = require("container.report").load()
+	if not remarks then table.insert(result.problems, failure) end
 	-- The server's own is to know nothing of this.
-	package.loaded[name] = nil
+	package.loaded["prosody.core.configmanager"] = nil
 end
 
 local function run_server(arguments)
@@ -192,6 +191,17 @@ local function is_mute()
 	return require("lfs").attributes("/proc/self/fd/0", "mode") == "char device" and not pposix.isatty(io.stdin)
 end
 
+-- Commands that leave everything to the running server.
+local asks_server = { shell = true, adduser = true, passwd = true, deluser = true }
+
+--- A server goes on with what it has while its files are faulty, and must be within reach then.
+local function use_shell_configuration(result)
+	if #result.problems == 0 then return end
+	for _, problem in ipairs(result.problems) do say(problem) end
+	say("a running server goes on without this, but another start would fail")
+	pposix.setenv("PROSODY_CONFIG", root .. "/shell.cfg.lua")
+end
+
 local function run_control(arguments)
 	-- Prosody's own status command wants a pid file; the health check answers the question better.
 	if arguments[1] == "status" and #arguments == 1 then return dofile(root .. "/health.lua") end
@@ -202,8 +212,13 @@ local function run_control(arguments)
 	local umask = "027"
 	if os.getenv("PROSODY_CONFIG") == image_configuration then
 		local result = require("container.settings").read()
-		stop_at_problems(result)
-		umask = result.values.PROSODY_UMASK
+		if asks_server[arguments[1]] then
+			run_files(result)
+			use_shell_configuration(result)
+		else
+			stop_at_problems(result)
+		end
+		umask = result.values.PROSODY_UMASK or umask
 		set_time_zone(result.values)
 	end
 	pposix.umask(umask)

@@ -280,6 +280,19 @@ local function check_effects(result, catalogue, report)
 	end
 end
 
+--- Prosody's module writes an incomplete service into the log as a whole, with its password.
+local function check_services(result, report)
+	for _, services in each_value(result, "PROSODY_EXTERNAL_SERVICES") do
+		for index, service in ipairs(services.value) do
+			local is_complete = type(service) == "table" and type(service.type) == "string"
+				and type(service.transport) == "string" and type(service.port) == "number"
+			if not is_complete then
+				report.problem("%s: service %d needs a type, a transport (both texts) and a port (a number)", services.name, index)
+			end
+		end
+	end
+end
+
 local function check_rest(result, report)
 	local values, surroundings = result.values, result.surroundings
 	local names, directories = values.PROSODY_IMPORT_CERTIFICATE_HOSTNAMES, values.PROSODY_IMPORT_CERTIFICATE_DIRECTORIES
@@ -321,6 +334,7 @@ function checks.find(result, catalogue)
 		check_storage(result, report)
 	end
 	if not next(result.invalid or {}) then check_effects(result, catalogue, report) end
+	check_services(result, report)
 	check_rest(result, report)
 	return report.problems, report.notes
 end

@@ -1,6 +1,6 @@
 -- The modules of Prosody in this image.
 --
--- Generated from images/modules.yaml. Do not edit: change that file and run scripts/nox -s expand
+-- Generated from images/modules.yaml. Do not edit: change that file and run scripts/nox -s generate
 
 return {
 	{

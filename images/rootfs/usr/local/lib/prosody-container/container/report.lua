@@ -169,11 +169,21 @@ local function origin_of(result, section, option, value)
 	return built and given_by_section[option] and "image" or "conf.d"
 end
 
+--- Has Prosody read its configuration, files of conf.d included. Returns its remarks; nil and the reason when it
+-- refuses.
+function report.load()
+	local credentials = os.getenv("CREDENTIALS_DIRECTORY")
+	if credentials then configmanager.set_credentials_directory(credentials) end
+	local loaded, _, remarks = configmanager.load(os.getenv("PROSODY_CONFIG"))
+	if not loaded then return nil, tostring(remarks) end
+	return remarks
+end
+
 --- The options that Prosody really gets, { section → { option → { value, origin } } }, and its remarks; nil and the
 -- reason when it refuses the configuration.
 local function effective_options(result, secrets)
-	local loaded, _, remarks = configmanager.load(os.getenv("PROSODY_CONFIG"))
-	if not loaded then return nil, remarks end
+	local remarks, failure = report.load()
+	if not remarks then return nil, failure end
 	local sections = {}
 	for name, options in pairs(configmanager.getconfig()) do
 		sections[name] = {}
@@ -203,7 +213,7 @@ function report.gather(result, catalogue)
 		gathered.sections = sections
 		table.move(remarks, 1, #remarks, #result.notes + 1, result.notes)
 	else
-		table.insert(result.problems, tostring(remarks))
+		table.insert(result.problems, remarks)
 	end
 	return gathered
 end
