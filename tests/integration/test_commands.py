@@ -490,7 +490,7 @@ def test_secrets_come_from_files(container: Container, path: str, variables: dic
     [
         (None, {"PROSODY_ACCOUNTS_FILE": "/values/missing"}, "No such file"),
         ("", {"PROSODY_ACCOUNTS_FILE": "/values/file"}, "is empty"),
-        ("x" * (1024 * 1024 + 1), {"PROSODY_ACCOUNTS_FILE": "/values/file"}, "larger than a mebibyte"),
+        ("x" * (1024 * 1024 + 1), {"PROSODY_ACCOUNTS_FILE": "/values/file"}, "larger than 1 MiB"),
         ("secret", {"PROSODY_ACCOUNTS_FILE": "/values"}, "directory"),
         (f"{JULIET}:b", {"PROSODY_ACCOUNTS_FILE": "/values/file", "PROSODY_ACCOUNTS": f"{JULIET}:a"}, "both set"),
     ],

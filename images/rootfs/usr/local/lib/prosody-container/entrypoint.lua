@@ -95,13 +95,9 @@ end
 --- A file made and removed again; nil and the reason when that fails.
 local function probe(directory)
 	local path = ("%s/.probe-%d"):format(directory, pposix.getpid())
-	local file, reason = io.open(path, "wb")
-	if not file then return nil, (reason:gsub("^.*: ", "")) end
-	local written, failure = file:write("probe"), nil
-	local closed, close_failure = file:close()
+	local written, reason = require("container.files").write(path, "probe")
 	os.remove(path)
-	if not written or not closed then return nil, failure or close_failure or "cannot write" end
-	return true
+	return written, reason
 end
 
 local function stop_at_unwritable_data()

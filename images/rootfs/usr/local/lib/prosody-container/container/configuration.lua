@@ -203,10 +203,9 @@ function specials.PROSODY_COMPONENT_INTERFACES(target, value, context, origin)
 end
 
 --- Rooms need it as well, for people of other servers.
-local function enable_policy_in_rooms(_, _, context, origin)
+function specials.PROSODY_E2E_POLICY_MUC(_, _, context, origin)
 	for _, room in ipairs(context.of_kind.muc) do room:enable("e2e_policy", origin) end
 end
-specials.PROSODY_E2E_POLICY_MUC = enable_policy_in_rooms
 
 local function apply(target, variable, value, context, origin)
 	local special = specials[variable.name]

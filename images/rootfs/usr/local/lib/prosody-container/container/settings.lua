@@ -5,6 +5,7 @@ local checks = require "container.checks"
 local configuration = require "container.configuration"
 local encodings = require "prosody.util.encodings"
 local environment = require "container.environment"
+local files = require "container.files"
 local hosts = require "container.hosts"
 local json = require "prosody.util.json"
 local drop_ins = require "container.drop_ins"
@@ -14,7 +15,7 @@ local types = require "container.types"
 
 local settings = {}
 
-local largest_file = 1024 * 1024
+local most_mebibytes = 1
 local secret_directory = "/run/secrets"
 
 --- Plain tables; null as types.null where it stands alone, left out of objects.
@@ -49,19 +50,6 @@ local preparations = {
 }
 
 local parse = types.new(preparations)
-
---- The content of a file, or nil and why not.
-function settings.read_file(path)
-	local file, reason = io.open(path, "rb")
-	if not file then return nil, (reason:gsub("^.*: ", "")) end
-	local content, failure = file:read(largest_file + 1)
-	file:close()
-	if failure then return nil, failure end
-	-- At the end of an empty file there is nothing to read, which is no failure.
-	content = content or ""
-	if #content > largest_file then return nil, "it is larger than a mebibyte" end
-	return content
-end
 
 --- The names of all environment variables, which Lua itself cannot list.
 local function list_names()
@@ -98,7 +86,7 @@ end
 function settings.read(get, names)
 	local source = {
 		get = get or os.getenv;
-		read_file = settings.read_file;
+		read_file = function(path) return files.read(path, most_mebibytes) end;
 		names = names or list_names();
 		secrets = list_secrets();
 	}

@@ -1,33 +1,12 @@
 -- What the choice of certificates needs of the real world. Needs Prosody's libraries, see container/libraries.lua.
 
+local files = require "container.files"
+
 local tools = {}
 
-local largest_file = 8 * 1024 * 1024
+-- A file of Traefik's holds all its certificates.
+local most_mebibytes = 8
 local day = 86400
-
---- The content of a file, or nil and why not.
-local function read(path)
-	local file, reason = io.open(path, "rb")
-	if not file then return nil, (reason:gsub("^.*: ", "")) end
-	local content, failure = file:read(largest_file + 1)
-	file:close()
-	if failure then return nil, failure end
-	-- At the end of an empty file there is nothing to read, which is no failure.
-	content = content or ""
-	if #content > largest_file then return nil, "it is larger than 8 MiB" end
-	return content
-end
-
---- Whether all of it could be written; nil and the reason if not, and then no file is left.
-local function write(path, content)
-	local file, reason = io.open(path, "wb")
-	if not file then return nil, (reason:gsub("^.*: ", "")) end
-	local written, failure = file:write(content)
-	local closed, close_failure = file:close()
-	if written and closed then return true end
-	os.remove(path)
-	return nil, failure or close_failure
-end
 
 --- Makes a self-signed certificate for names (ASCII form, the first one is the subject). Returns it and its key.
 local function make_pair(names, now, lifetime)
@@ -83,7 +62,8 @@ function tools.new()
 		uid = pposix.getuid();
 		umask = pposix.umask;
 		lfs = require "lfs";
-		read = read, write = write, rename = os.rename, remove = os.remove;
+		read = function(path) return files.read(path, most_mebibytes) end;
+		write = files.write, rename = os.rename, remove = os.remove;
 		load = load;
 		identities = require("prosody.util.x509").get_identities;
 		public_key = function(certificate) return (certificate:pubkey()) end;
