@@ -83,8 +83,8 @@ def recipe(name: str) -> Recipe:
 def relocked(name: str) -> Recipe:
     """A recipe made from the archives as they are now, in the scratch folder; nothing committed is touched."""
     folder = paths.SCRATCH / "relocked" / name
-    locked = lock.relock(name, target=folder / "lock.json")
     variant = variants.load(name)
+    locked = lock.relock([variant], {name: folder / "lock.json"})[name]
     paths.write_text(folder / "Dockerfile", dockerfile.expand(variant, locked))
     return Recipe(variant, locked, folder / "Dockerfile", committed=False)
 

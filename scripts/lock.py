@@ -3,12 +3,13 @@
     python -m scripts.lock [--at INSTANT] [NAME ...]
 
 locks the named variants (default: all, and the build system's own tools) again, against the archives as they are now
-or as they were at INSTANT.
+or as they were at INSTANT. Variants of the same suites are locked together, so that their layers are the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ from scripts.archives.debian import Index, Package, Release
 from scripts.console import console, step_progress, table
 from scripts.errors import LockError, UsageError
 from scripts.fetch import Item
-from scripts.platforms import Platform
+from scripts.platforms import PLATFORMS, Platform
 from scripts.variants import Variant
 
 # snapshot.debian.org takes a snapshot every six hours. This long after an index was made, every package that it names
@@ -210,10 +211,9 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def make(variant: Variant, previous: Lock | None, at: datetime) -> Lock:
+def make(variant: Variant, at: datetime) -> Lock:
     """Lock `variant` against its archives as they were at `at`.
 
-    When no package changed, the snapshot and the epoch of `previous` stay, and with them every digest.
     Raises what `archives.debian.release`, `fetch.fetch` and `resolve.resolve` raise.
     """
     with console.status(f"Reading the archives of {variant.name}"):
@@ -226,7 +226,7 @@ def make(variant: Variant, previous: Lock | None, at: datetime) -> Lock:
     ]
     newest = max(found.date for found in releases)
     fetch.fetch(items, debian.instant(at), label="package indexes")
-    lock = Lock(
+    return Lock(
         variant=variant.name,
         inputs=inputs(variant),
         snapshot=debian.instant(newest + _SNAPSHOT_DELAY),
@@ -237,11 +237,30 @@ def make(variant: Variant, previous: Lock | None, at: datetime) -> Lock:
         ),
         platforms=dict(_lock_platforms(variant, releases)),
     )
-    if previous is not None and previous.platforms == lock.platforms:
-        if previous.inputs == lock.inputs:
-            return previous
-        return replace(lock, snapshot=previous.snapshot, epoch=previous.epoch, suites=previous.suites)
-    return lock
+
+
+def keep_instant(previous: Mapping[str, Lock], locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    """The locks of one family, with the snapshot and epoch of before if no package of any of them changed.
+
+    With these every digest stays. If one changed, all take the new instant: a layer that two variants have in common
+    is only the same layer if its files have the same modification time.
+    """
+    instants = {(found.snapshot, found.epoch, found.suites) for found in previous.values()}
+    changed = any(name not in previous or previous[name].platforms != lock.platforms for name, lock in locks.items())
+    if changed or len(instants) != 1:
+        return dict(locks)
+    ((snapshot, epoch, suites),) = instants
+    return {name: replace(lock, snapshot=snapshot, epoch=epoch, suites=suites) for name, lock in locks.items()}
+
+
+def families(names: Sequence[str], folder: Path) -> list[tuple[Variant, ...]]:
+    """The variants `names` of `folder`, each together with all others that have the same suites."""
+    everyone = [variants.load(name, folder) for name in variants.names(folder)]
+    found = {}
+    for name in names:
+        suites = next(variant.suites for variant in everyone if variant.name == name)
+        found[suites] = tuple(variant for variant in everyone if variant.suites == suites)
+    return list(found.values())
 
 
 def _lock_platforms(variant: Variant, releases: Sequence[Release]) -> Iterator[tuple[str, tuple[LockedPackage, ...]]]:
@@ -354,32 +373,36 @@ def _versions(lock: Lock | None) -> dict[tuple[str, str], str]:
     }
 
 
-def relock(name: str, folder: Path = paths.VARIANTS, *, at: datetime | None = None, target: Path | None = None) -> Lock:
-    """Lock one variant again, write the file (default: the committed one), and print what changed.
+def relock(
+    family: Sequence[Variant], targets: Mapping[str, Path], folder: Path = paths.VARIANTS, *, at: datetime | None = None
+) -> dict[str, Lock]:
+    """Lock variants of the same suites again, write each to its path of `targets`, and print what changed.
 
     `at` is the instant that the archives are looked at (default: now).
     """
     start = time.monotonic()
-    variant = variants.load(name, folder)
-    target = target or path_of(name, folder)
-    try:
-        previous = load(variant, path_of(name, folder), stale=True)
-    except LockError:
-        previous = None
-    lock = make(variant, previous, at or datetime.now(UTC))
-    paths.write_text(target, dump(lock))
-    rows = changes(previous, lock)
-    total = sum(package.size for package in lock.packages(variant.platforms))
-    if rows:
-        report = table(f"Changes of {name}", "package", "platforms", "old", "new")
-        for row in rows:
-            report.add_row(*row)
-        console.print(report)
-    console.print(
-        f"Locked {name}: {len(lock.platforms)} platforms, {len(lock.packages(variant.platforms))} package files,"
-        f" {total / 1048576:.1f} MiB, {len(rows)} changes, {time.monotonic() - start:.1f} s"
-    )
-    return lock
+    at = at or datetime.now(UTC)
+    previous = {}
+    for variant in family:
+        with contextlib.suppress(LockError):
+            previous[variant.name] = load(variant, path_of(variant.name, folder), stale=True)
+    locks = keep_instant(previous, {variant.name: make(variant, at) for variant in family})
+    for name, lock in locks.items():
+        paths.write_text(targets[name], dump(lock))
+        rows = changes(previous.get(name), lock)
+        if rows:
+            report = table(f"Changes of {name}", "package", "platforms", "old", "new")
+            for row in rows:
+                report.add_row(*row)
+            console.print(report)
+        packages = lock.packages([PLATFORMS[platform] for platform in lock.platforms])
+        total = sum(package.size for package in packages)
+        console.print(
+            f"Locked {name}: {len(lock.platforms)} platforms, {len(packages)} package files,"
+            f" {total / 1048576:.1f} MiB, {len(rows)} changes"
+        )
+    console.print(f"Locked {', '.join(locks)} in {time.monotonic() - start:.1f} s")
+    return locks
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -392,12 +415,18 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     names = options.names
     known = dict.fromkeys(variants.names(), paths.VARIANTS) | dict.fromkeys(variants.names(paths.TOOLS), paths.TOOLS)
-    for name in names or known:
+    for name in names:
         if name not in known:
             raise UsageError(
                 f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}"
             )
-        relock(name, known[name], at=options.at)
+    for folder in (paths.VARIANTS, paths.TOOLS):
+        chosen = [name for name in names or known if known[name] == folder]
+        # Tools are no images, so they have no layers to share.
+        alone = [(variants.load(name, folder),) for name in chosen]
+        for family in families(chosen, folder) if folder == paths.VARIANTS else alone:
+            targets = {variant.name: path_of(variant.name, folder) for variant in family}
+            relock(family, targets, folder, at=options.at)
 
 
 def _instant(text: str) -> datetime:

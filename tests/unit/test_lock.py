@@ -279,7 +279,7 @@ def test_packages_are_fetched_by_hash(
 
 def test_a_lock_is_made_from_the_archive(archive: signed.Archive, variant: Callable[..., Variant]) -> None:
     content = archive.publish()
-    made = lock.make(variant(), None, NOW)
+    made = lock.make(variant(), NOW)
     for platform in ("linux/amd64", "linux/arm64"):
         rows = [(found.layer, found.package, found.version, found.source) for found in made.platforms[platform]]
         assert rows == [("base", "library", "1.0", "library"), ("top", "tool", "1:2.0-1", "tools")]
@@ -303,7 +303,7 @@ def test_a_dependency_goes_into_the_first_layer_that_needs_it(
             ]
         ).encode()
     )  # fmt: skip
-    made = lock.make(variant("[tool]", "[tool]\n  last: [named]"), None, NOW)
+    made = lock.make(variant("[tool]", "[tool]\n  last: [named]"), NOW)
     assert [(found.layer, found.package) for found in made.platforms["linux/amd64"]] == [
         ("base", "deep"), ("base", "library"), ("base", "provider"), ("base", "shared"),
         ("top", "own"), ("top", "tool"), ("last", "named"),
@@ -314,11 +314,12 @@ def test_a_new_index_without_new_packages_changes_nothing(
     archive: signed.Archive, variant: Callable[..., Variant]
 ) -> None:
     """Neither snapshot nor epoch, and so no digest."""
-    made = lock.make(variant(), None, NOW)
+    made = lock.make(variant(), NOW)
     archive.publish(Date=date(NOW - timedelta(hours=1)))
-    assert lock.make(variant(), made, NOW) == made
+    assert lock.keep_instant({"test": made}, {"test": lock.make(variant(), NOW)}) == {"test": made}
     # More is excluded, but the packages are the same.
-    more = lock.make(variant("{helper:", "{other: not needed, helper:"), made, NOW)
+    more = lock.make(variant("{helper:", "{other: not needed, helper:"), NOW)
+    more = lock.keep_instant({"test": made}, {"test": more})["test"]
     assert (more.epoch, more.snapshot, more.suites, more.platforms) == (
         made.epoch, made.snapshot, made.suites, made.platforms,
     )  # fmt: skip
@@ -326,12 +327,33 @@ def test_a_new_index_without_new_packages_changes_nothing(
 
 
 def test_a_new_package_changes_snapshot_and_epoch(archive: signed.Archive, variant: Callable[..., Variant]) -> None:
-    made = lock.make(variant(), None, NOW)
+    made = lock.make(variant(), NOW)
     archive.publish(PACKAGES.replace(b"Version: 1.0", b"Version: 1.1"), Date=date(NOW - timedelta(hours=1)))
-    newer = lock.make(variant(), made, NOW)
+    newer = lock.keep_instant({"test": made}, {"test": lock.make(variant(), NOW)})["test"]
     assert newer.epoch == int((NOW - timedelta(hours=1)).timestamp())
     assert newer.snapshot == "20261120T230000Z"
     assert lock.changes(made, newer) == [("library", "all", "1.0", "1.1")]
+
+
+def test_variants_of_the_same_suites_keep_one_instant(variant: Callable[..., Variant]) -> None:
+    """A layer is only shared if its files have the same modification time."""
+    one, two = made_up(variant()), replace(made_up(variant()), variant="two")
+    newer = {"one": replace(one, epoch=one.epoch + 1), "two": replace(two, epoch=two.epoch + 1)}
+    before = {"one": one, "two": two}
+    assert lock.keep_instant(before, newer) == before
+    changed = newer | {"two": replace(newer["two"], platforms=made_up(variant(), package("tool", "2")).platforms)}
+    assert lock.keep_instant(before, changed) == changed, "one package changed, so both move"
+    assert lock.keep_instant({"one": one}, newer) == newer, "one is new, so both move"
+    apart = before | {"two": replace(two, epoch=two.epoch - 1)}
+    assert lock.keep_instant(apart, newer) == newer, "they were apart, and come together"
+
+
+def test_variants_of_the_same_suites_are_one_family(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(TEXT)
+    (tmp_path / "two.yaml").write_text("extends: one\nlayers: {more: [other]}\n")
+    (tmp_path / "three.yaml").write_text(TEXT.replace("trixie", "forky"))
+    families = [[found.name for found in family] for family in lock.families(["two", "one", "three"], tmp_path)]
+    assert families == [["one", "two"], ["three"]]
 
 
 @pytest.mark.parametrize(
@@ -367,7 +389,7 @@ def test_what_cannot_be_locked_is_explained(
 ) -> None:
     del archive
     with pytest.raises(LockError) as caught:
-        lock.make(variant(*changes), None, NOW)
+        lock.make(variant(*changes), NOW)
     assert expected in str(caught.value)
 
 
@@ -377,14 +399,14 @@ def test_an_index_that_is_not_trusted_locks_nothing(
     archive.key = keys[1]
     archive.publish()
     with pytest.raises(SignatureError):
-        lock.make(variant(), None, NOW)
+        lock.make(variant(), NOW)
 
 
 def relocked(archive: signed.Archive, folder: Path) -> tuple[Lock, str]:
     """Lock the variant in `folder` again; the archive is as old as it needs to be today."""
     del archive
     target = folder / "lock.json"
-    found = lock.relock("test", folder, at=NOW, target=target)
+    found = lock.relock([variants.load("test", folder)], {"test": target}, folder, at=NOW)["test"]
     return found, target.read_text()
 
 
