@@ -122,6 +122,11 @@ def path_of(name: str, folder: Path = paths.VARIANTS) -> Path:
     return paths.IMAGES / name / "lock.json"
 
 
+def locked_names(folder: Path = paths.VARIANTS) -> list[str]:
+    """Names of the variants of `folder` that have a lock, sorted."""
+    return [name for name in variants.names(folder) if path_of(name, folder).is_file()]
+
+
 def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
     """Read the lock of `variant`.
 

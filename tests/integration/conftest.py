@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import docker
 import pytest
+from _pytest.mark.structures import ParameterSet
 
-from scripts import build, emulation, engine, paths, platforms
+from scripts import build, emulation, engine, lock, paths, platforms
 from scripts.build import Recipe
 from scripts.engine import Engine
-from scripts.oci import Image, Layout
-from scripts.platforms import PLATFORMS
+from scripts.oci import Layout
+from scripts.platforms import PLATFORMS, Platform
 from tests.integration import servers
 from tests.integration.servers import LoadedImage, Server
 
@@ -33,45 +35,82 @@ def client(tool: Engine) -> Iterator[docker.DockerClient]:
     found.close()
 
 
-@pytest.fixture(scope="session")
-def recipe() -> Recipe:
-    """The debian variant with its packages fetched; in CI locked again if the archive dropped one of them."""
-    targets = (platforms.native(), PLATFORMS["linux/arm64"])
-    return build.prepare("debian", targets, relock_gone=bool(os.environ.get("CI")))
+class Images:
+    """The variants' images: each is built and loaded when a test first asks for it."""
+
+    def __init__(self, tool: Engine) -> None:
+        """`tool` builds and keeps them."""
+        self._tool = tool
+        self._layouts: dict[str, Layout] = {}
+
+    @functools.cached_property
+    def targets(self) -> tuple[Platform, ...]:
+        """Platforms whose images are made: this machine's, and one that needs emulation to run."""
+        return tuple(dict.fromkeys((platforms.native(), PLATFORMS["linux/arm64"])))
+
+    def recipe(self, variant: str) -> Recipe:
+        """The variant with its packages fetched; in CI locked again if the archive dropped one of them."""
+        return build.prepare(variant, self.targets, relock_gone=bool(os.environ.get("CI")))
+
+    def layout(self, variant: str) -> Layout:
+        """The variant for all `targets`."""
+        if variant not in self._layouts:
+            folder = paths.SCRATCH / "test" / variant
+            self._layouts[variant] = build.build(self.recipe(variant), self.targets, self._tool, folder=folder)
+        return self._layouts[variant]
+
+    def load(self, variant: str, platform: Platform | None = None) -> LoadedImage:
+        """The variant in the engine, for `platform` (default: this machine's)."""
+        platform = platform or platforms.native()
+        found = next(image for image in self.layout(variant).images if image.platform == platform)
+        name = f"prosody-test:{variant}-{platform.tag}"
+        build.load(self.layout(variant), found, [name], self._tool)
+        return LoadedImage(name, platform)
 
 
 @pytest.fixture(scope="session")
-def layout(recipe: Recipe, tool: Engine) -> Layout:
+def images(tool: Engine) -> Images:
+    """All variants."""
+    return Images(tool)
+
+
+@pytest.fixture(scope="session")
+def recipe(images: Images) -> Recipe:
+    """The debian variant."""
+    return images.recipe("debian")
+
+
+@pytest.fixture(scope="session")
+def layout(images: Images) -> Layout:
     """The debian variant for this machine's platform and arm64."""
-    targets = tuple(dict.fromkeys((platforms.native(), PLATFORMS["linux/arm64"])))
-    return build.build(recipe, targets, tool, folder=paths.SCRATCH / "test" / "debian")
+    return images.layout("debian")
 
 
 @pytest.fixture(scope="session")
-def image(layout: Layout, tool: Engine) -> LoadedImage:
-    """The loaded image for this machine's platform."""
-    return _loaded(layout, next(found for found in layout.images if found.platform == platforms.native()), tool)
+def image(images: Images) -> LoadedImage:
+    """The debian variant, loaded, for this machine's platform."""
+    return images.load("debian")
 
 
-@pytest.fixture(scope="session", params=["native", "linux/arm64"])
-def any_image(request: pytest.FixtureRequest, layout: Layout, tool: Engine) -> Iterator[LoadedImage]:
-    """The loaded image: once for this machine's platform, once for arm64 under emulation."""
-    if request.param == "native":
-        yield request.getfixturevalue("image")
-        return
-    platform = PLATFORMS[request.param]
+def _cases() -> Iterator[ParameterSet]:
+    """What the tests of `any_image` run against: every locked variant natively, and debian under emulation."""
+    for name in lock.locked_names():
+        yield pytest.param((name, platforms.native()), id=name)
+    foreign = PLATFORMS["linux/arm64"]
+    yield pytest.param(("debian", foreign), id=f"debian-{foreign.tag}")
+
+
+@pytest.fixture(scope="session", params=_cases())
+def any_image(request: pytest.FixtureRequest, images: Images) -> Iterator[LoadedImage]:
+    """Every variant's image in turn."""
+    name, platform = request.param
     if platform == platforms.native():
-        pytest.skip("this machine's own platform is tested already")
+        yield images.load(name)
+        return
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root on Linux can tell the kernel about QEMU")
     with emulation.emulated(platform):
-        yield _loaded(layout, next(found for found in layout.images if found.platform == platform), tool)
-
-
-def _loaded(layout: Layout, image: Image, tool: Engine) -> LoadedImage:
-    name = f"prosody-test:debian-{image.platform.tag}"
-    build.load(layout, image, [name], tool)
-    return LoadedImage(name, image.platform)
+        yield images.load(name, platform)
 
 
 @pytest.fixture(scope="module")
