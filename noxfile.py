@@ -41,6 +41,7 @@ def lint(session: nox.Session) -> None:
     run(session, "python", "-m", "scripts.lint")
     run(session, "python", "-m", "scripts.dockerfile", "--check")
     run(session, "python", "-m", "scripts.catalogue", "--check")
+    run(session, "python", "-m", "tests.bench.sizes", "--check")
 
 
 @nox.session
@@ -100,7 +101,7 @@ def engine(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure sizes and times, as ratios within one run, and write docs/benchmarks.md."""
+    """Measure, and write docs/benchmarks.md and docs/sizes.md: `-- [sizes|builds|starts ...]`."""
     run(session, "python", "-m", "tests.bench", *session.posargs)
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scripts import paths
 from scripts.errors import DigestError
-from scripts.oci import Image, Layout
+from scripts.oci import Image, Layer, Layout
+from scripts.platforms import PLATFORMS, Platform
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Digests (`sha256:...`) of all platforms of a variant: platform -> (config, manifest)."""
+    """Digests (`sha256:...`) of a variant: its index, and what that holds."""
 
     index: str
-    platforms: dict[str, tuple[str, str]]
+    images: tuple[Image, ...]
+
+    def image(self, platform: Platform) -> Image | None:
+        """The image for `platform`, if there is one."""
+        return next((image for image in self.images if image.platform == platform), None)
 
 
 def path_of(name: str) -> Path:
@@ -35,7 +40,15 @@ def load(name: str) -> Digests | None:
         value: dict[str, Any] = json.loads(path.read_text())
         return Digests(
             value["index"],
-            {platform: (found["config"], found["manifest"]) for platform, found in value["platforms"].items()},
+            tuple(
+                Image(
+                    PLATFORMS[platform],
+                    found["config"],
+                    found["manifest"],
+                    tuple(Layer(name, layer["digest"], layer["size"]) for name, layer in found["layers"].items()),
+                )
+                for platform, found in value["platforms"].items()
+            ),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DigestError(
@@ -49,7 +62,12 @@ def dump(layout: Layout) -> str:
     value = {
         "index": layout.index,
         "platforms": {
-            image.platform.name: {"config": image.config, "manifest": image.manifest} for image in layout.images
+            image.platform.name: {
+                "config": image.config,
+                "manifest": image.manifest,
+                "layers": {layer.name: {"digest": layer.digest, "size": layer.size} for layer in image.layers},
+            }
+            for image in layout.images
         },
     }
     return json.dumps(value, indent=2) + "\n"
@@ -62,7 +80,7 @@ def compare(name: str, committed: Digests, layout: Layout, everything: bool) -> 
     """
     differences: list[str] = []
     for image in layout.images:
-        differences += _differences(image, committed.platforms.get(image.platform.name))
+        differences += _differences(image, committed.image(image.platform))
     if everything and not differences and committed.index != layout.index:
         differences.append(f"  index: {committed.index} committed, {layout.index} built")
     if differences:
@@ -75,12 +93,14 @@ def compare(name: str, committed: Digests, layout: Layout, everything: bool) -> 
         )
 
 
-def _differences(image: Image, expected: tuple[str, str] | None) -> Sequence[str]:
+def _differences(image: Image, expected: Image | None) -> Iterator[str]:
     if expected is None:
-        return [f"  {image.platform}: not committed, {image.config} built"]
-    if image.config != expected[0]:
-        return [f"  {image.platform}: config {expected[0]} committed, {image.config} built"]
-    if image.manifest != expected[1]:
+        yield f"  {image.platform}: not committed, {image.config} built"
+    elif image.config != expected.config:
+        yield f"  {image.platform}: config {expected.config} committed, {image.config} built"
+        for layer, before in zip(image.layers, expected.layers, strict=False):
+            if layer != before:
+                yield f"    layer {layer.name}: {before.digest} committed, {layer.digest} built"
+    elif image.manifest != expected.manifest:
         what = "same content, but packed differently"
-        return [f"  {image.platform}: {what}: manifest {expected[1]} committed, {image.manifest} built"]
-    return []
+        yield f"  {image.platform}: {what}: manifest {expected.manifest} committed, {image.manifest} built"

@@ -28,8 +28,9 @@ from scripts import paths
 from scripts.errors import BuildError
 from scripts.platforms import PLATFORMS, Platform
 
-# Measured on the debian image: level 15 saves 0.7 % and takes six times as long. A change here changes all manifests.
-_LEVEL = 10
+# Measured on the two lowest layers of the debian image (28.7 MB): level 10 packs to 9.66 MB in 0.5 s, 15 to 9.59 MB in
+# 3 s, 19 to 8.66 MB in 8 s. A layer is packed once and pulled often. A change here changes all manifests.
+_LEVEL = 19
 _PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}-{_LEVEL}"
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -39,13 +40,27 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One packed layer: digest as `sha256:...`, size in bytes."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Image:
-    """One platform of a canonical layout: digests as `sha256:...`, size of the packed layers in bytes."""
+    """One platform of a canonical layout: digests as `sha256:...`, layers lowest first."""
 
     platform: Platform
     config: str
     manifest: str
-    size: int
+    layers: tuple[Layer, ...]
+
+    @property
+    def size(self) -> int:
+        """Size of the packed layers together, in bytes."""
+        return sum(layer.size for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,10 @@ def canonicalise(
         )
         digest = digest_of(content)
         _blob(temporary, digest).write_bytes(content)
-        images.append(Image(platform, config, digest, sum(layer["size"] for layer in descriptors)))
+        layers_of_image = tuple(
+            Layer(name, layer["digest"], layer["size"]) for name, layer in zip(layer_names, descriptors, strict=True)
+        )
+        images.append(Image(platform, config, digest, layers_of_image))
         described = {"os": "linux", "architecture": platform.architecture}
         if platform.variant:
             described["variant"] = platform.variant

@@ -1,4 +1,4 @@
-"""python -m tests.bench [builds|starts ...]: measure, print the table, and write it to docs/benchmarks.md."""
+"""python -m tests.bench [builds|starts|sizes ...]: measure, print, write docs/benchmarks.md and sizes.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from scripts import engine, errors, paths
 from scripts.console import console, table
-from tests.bench import builds, starts
+from tests.bench import builds, sizes, starts
 from tests.bench.rows import Row
 
 _SECTIONS = {"builds": builds.rows, "starts": starts.rows}
@@ -20,8 +20,15 @@ _COLUMNS = ("what", "measured", "reference in the same run", "ratio", "goal", "m
 def main(arguments: Sequence[str]) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description="Measure, against references in the same run.")
-    parser.add_argument("sections", nargs="*", choices=[*_SECTIONS, []], help="what to measure (default: everything)")
-    sections = parser.parse_args(arguments).sections or list(_SECTIONS)
+    parser.add_argument(
+        "sections", nargs="*", choices=[*_SECTIONS, "sizes", []], help="what to measure (default: everything)"
+    )
+    sections = parser.parse_args(arguments).sections or [*_SECTIONS, "sizes"]
+    if "sizes" in sections:
+        sizes.write()
+        sections.remove("sizes")
+    if not sections:
+        return
     tool = engine.find()
     found: list[Row] = []
     for section in sections:

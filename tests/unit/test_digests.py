@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts import digests, paths, variants
+from scripts import digests, dockerfile, lock, paths, variants
 from scripts.digests import Digests
 from scripts.errors import DigestError
-from scripts.oci import Image, Layout
-from scripts.platforms import PLATFORMS
+from scripts.oci import Image, Layer, Layout
+from scripts.platforms import PLATFORMS, Platform
 
-AMD64 = Image(PLATFORMS["linux/amd64"], "sha256:config-amd64", "sha256:manifest-amd64", 1)
-ARM64 = Image(PLATFORMS["linux/arm64"], "sha256:config-arm64", "sha256:manifest-arm64", 2)
+BASE, TOP = Layer("base", "sha256:base", 3), Layer("top", "sha256:top", 2)
+AMD64 = Image(PLATFORMS["linux/amd64"], "sha256:config-amd64", "sha256:manifest-amd64", (BASE, TOP))
+ARM64 = Image(PLATFORMS["linux/arm64"], "sha256:config-arm64", "sha256:manifest-arm64", (BASE,))
+ON_DEBIAN = [name for name in lock.locked_names() if variants.load(name).distribution == "debian"]
 LAYOUT = Layout(Path("/nowhere"), "sha256:index", (AMD64, ARM64))
 
 
@@ -38,8 +40,16 @@ def test_digests_survive_writing_and_reading(committed: Path) -> None:
     assert json.loads(committed.read_text()) == {
         "index": "sha256:index",
         "platforms": {
-            "linux/amd64": {"config": "sha256:config-amd64", "manifest": "sha256:manifest-amd64"},
-            "linux/arm64": {"config": "sha256:config-arm64", "manifest": "sha256:manifest-arm64"},
+            "linux/amd64": {
+                "config": "sha256:config-amd64",
+                "manifest": "sha256:manifest-amd64",
+                "layers": {"base": {"digest": "sha256:base", "size": 3}, "top": {"digest": "sha256:top", "size": 2}},
+            },
+            "linux/arm64": {
+                "config": "sha256:config-arm64",
+                "manifest": "sha256:manifest-arm64",
+                "layers": {"base": {"digest": "sha256:base", "size": 3}},
+            },
         },
     }
     assert committed.read_text().endswith("}\n")
@@ -52,6 +62,15 @@ def test_digests_survive_writing_and_reading(committed: Path) -> None:
         pytest.param(
             replace(LAYOUT, images=(AMD64, replace(ARM64, config="sha256:new"))), True,
             ["  linux/arm64: config sha256:config-arm64 committed, sha256:new built"], id="content",
+        ),
+        pytest.param(
+            replace(
+                LAYOUT,
+                images=(replace(AMD64, config="sha256:new", layers=(BASE, replace(TOP, digest="sha256:x"))),),
+            ),
+            False,
+            ["  linux/amd64: config sha256:config-amd64 committed, sha256:new built",
+             "    layer top: sha256:top committed, sha256:x built"], id="content of a layer",
         ),
         pytest.param(
             replace(LAYOUT, images=(AMD64, replace(ARM64, manifest="sha256:new"))), True,
@@ -95,7 +114,10 @@ def test_the_index_of_some_platforms_is_not_compared(committed: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "3", "null", "{}", '{"index": "x"}', '{"index": "x", "platforms": []}',
-     '{"index": "x", "platforms": {"linux/amd64": {"config": "x"}}}', '{"index": "x", "platforms": {"linux/amd64": 1}}',
+     '{"index": "x", "platforms": {"linux/amd64": {"config": "x"}}}',
+     '{"index": "x", "platforms": {"linux/amd64": {"config": "x", "manifest": "y"}}}',
+     '{"index": "x", "platforms": {"linux/vax": {"config": "x", "manifest": "y", "layers": {}}}}',
+     '{"index": "x", "platforms": {"linux/amd64": 1}}',
      "<<<<<<< HEAD\n{}"],
 )  # fmt: skip
 def test_a_broken_file_is_refused(committed: Path, text: str) -> None:
@@ -116,11 +138,41 @@ def test_no_file_is_no_digests(committed: Path) -> None:
     assert digests.load("test") is None
 
 
-@pytest.mark.parametrize("name", variants.names())
+@pytest.mark.parametrize("name", lock.locked_names())
 def test_the_committed_digests_are_of_all_platforms(name: str) -> None:
     found = digests.load(name)
     assert found is not None
-    assert list(found.platforms) == [platform.name for platform in variants.load(name).platforms]
-    every = [found.index, *(digest for pair in found.platforms.values() for digest in pair)]
+    variant = variants.load(name)
+    assert tuple(image.platform for image in found.images) == variant.platforms
+    every = [found.index, *(digest for image in found.images for digest in (image.config, image.manifest))]
     assert len(set(every)) == len(every)
+    for image in found.images:
+        assert tuple(layer.name for layer in image.layers) == dockerfile.layers(variant)
+        every += [layer.digest for layer in image.layers]
     assert all(digest.startswith("sha256:") and len(digest) == 71 for digest in every)
+
+
+def committed_image(name: str, platform: Platform = PLATFORMS["linux/amd64"]) -> Image:
+    found = digests.load(name)
+    assert found is not None
+    image = found.image(platform)
+    assert image is not None
+    return image
+
+
+@pytest.mark.parametrize("platform", variants.load("debian").platforms, ids=str)
+@pytest.mark.parametrize("name", ON_DEBIAN)
+def test_a_second_variant_is_a_small_pull(name: str, platform: Platform) -> None:
+    """Whoever has debian transfers at most 30 % of another variant of the same distribution."""
+    there = {layer.digest for layer in committed_image("debian", platform).layers}
+    image = committed_image(name, platform)
+    assert sum(layer.size for layer in image.layers if layer.digest not in there) <= 0.3 * image.size
+
+
+@pytest.mark.parametrize("name", lock.locked_names())
+def test_a_release_of_configuration_is_a_tiny_pull(name: str) -> None:
+    found = digests.load(name)
+    assert found is not None
+    for image in found.images:
+        assert image.layers[-1].name == dockerfile.CONFIGURATION
+        assert image.layers[-1].size <= 100_000
