@@ -151,9 +151,11 @@ def _semantic_problems(document: Document) -> list[Problem]:
             seen[package] = layer
     for index, suite in enumerate(value.get("suites", [])):
         for place, package in enumerate(suite.get("packages", [])):
-            if package not in seen:
+            listed: documents.Pointer = ("suites", index, "packages", place)
+            # A parent's suites may be wider than what its child takes.
+            if package not in seen and document.position(*listed).path == document.position().path:
                 text = f"{package!r} is in no layer, so nothing would come from here{documents.nearest(package, seen)}"
-                problems.append(document.problem(("suites", index, "packages", place), text))
+                problems.append(document.problem(listed, text))
     version = value.get("version")
     if version is not None and version not in seen:
         problems.append(document.problem(("version",), f"{version!r} is in no layer{documents.nearest(version, seen)}"))

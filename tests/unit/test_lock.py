@@ -501,7 +501,7 @@ def test_commands_refuse_a_bad_lock_without_traceback(
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
-        (("debain",), 2, "There is no variant 'debain'; there are: debian, base, busybox"),
+        (("debain",), 2, "There is no variant 'debain'; there are: debian, dev, hardened, jitsi, base, busybox"),
         (("debain",), 2, "did you mean 'debian'?"),
         (("--at", "yesterday", "debian"), 2, "--at: invalid"),
         (("debian",), 13, "dists/trixie/InRelease could not be fetched. Tried:"),

@@ -189,6 +189,21 @@ def test_null_removes_whatever_a_parent_has(folder: Write, removed: str) -> None
     assert found != variants.load("parent", folder())
 
 
+def test_a_child_may_take_less_than_the_suites_of_its_parent_offer(folder: Write) -> None:
+    parent = GOOD.replace("suite: trixie", "{suite: trixie, packages: [tini]}")
+    child = "extends: parent\nlayers: {base: null, top: [bash]}\n"
+    assert list(variants.load("child", folder(parent=parent, child=child)).packages) == ["bash"]
+
+
+def test_a_parent_may_be_in_a_folder_below(folder: Write) -> None:
+    """There it is not a variant by itself, and may be incomplete."""
+    where = folder(child="extends: shared/parent\n" + GOOD)
+    (where / "shared").mkdir()
+    (where / "shared" / "parent.yaml").write_text("version: tini\n")
+    assert variants.load("child", where).version_package == "tini"
+    assert variants.names(where) == ["child"]
+
+
 def test_a_child_may_change_one_value_of_a_mapping(folder: Write) -> None:
     parent = GOOD + "image: {user: {name: prosody, id: 5222, home: /var/lib/prosody}}\n"
     found = variants.load("child", folder(parent=parent, child="extends: parent\nimage: {user: {id: 1000}}\n"))
