@@ -62,6 +62,30 @@ remove() {
     done
 }
 
+# icu PATTERNS: keep only the items of ICU's data whose names match, in the one file that has the data.
+icu() {
+    trimmed=
+    for file in "$layers"/*/usr/lib/*/libicudata.so.*.* "$layers"/*/usr/share/icu/*/icudt*.dat; do
+        if [ -f "$file" ] && [ ! -L "$file" ]; then
+            # The table of contents and all names are within the first 256 KiB.
+            od -An -v -tu1 -N 262144 "$file" | awk -v keep="$1" -v size="$(stat -c %s "$file")" -f /icu.awk > /icu.plan
+            while read -r what first second; do
+                case $what in
+                    bytes) printf '%b' "$first" ;;
+                    copy) tail -c "+$((first + 1))" "$file" | head -c "$second" ;;
+                    zeros) head -c "$first" /dev/zero ;;
+                esac
+            done < /icu.plan > /icu.new
+            cat /icu.new > "$file"
+            trimmed=$file
+        fi
+    done
+    if [ -z "$trimmed" ]; then
+        echo "icu: no file with ICU's data in any layer" >&2
+        exit 1
+    fi
+}
+
 # The declarations below belong to the topmost layer, `configuration`.
 
 # directory MODE PATH

@@ -57,6 +57,7 @@ def expand(variant: Variant, locked: Lock) -> str:
         variables={name: mirrors.variable(name) for name in names},
         platforms=[(platform, locked.platforms[platform.name]) for platform in variant.platforms],
         assemble=(paths.IMAGES / "assemble.sh").read_text().rstrip("\n"),
+        icu=(paths.IMAGES / "icu.awk").read_text().rstrip("\n"),
     )
 
 

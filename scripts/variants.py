@@ -58,6 +58,7 @@ class Image:
     directories: Mapping[str, str]
     links: Mapping[str, str]
     remove: tuple[str, ...]
+    icu: tuple[str, ...]
     environment: Mapping[str, str]
     entrypoint: tuple[str, ...]
     health: Health | None
@@ -193,6 +194,7 @@ def _image(value: dict[str, Any]) -> Image:
         directories=value.get("directories", {}),
         links=value.get("links", {}),
         remove=tuple(value.get("remove", {})),
+        icu=tuple(value.get("icu", {})),
         environment=value.get("environment", {}),
         entrypoint=tuple(value.get("entrypoint", [])),
         health=Health(
