@@ -51,9 +51,9 @@ function name_at(place,    text) {
     return text
 }
 
-function is_kept(name,    i) {
-    for (i = 1; i <= patterns; i++) if (name ~ pattern[i]) return 1
-    return 0
+function is_kept(name,    i, found) {
+    for (i = 1; i <= patterns; i++) if (name ~ pattern[i]) found = used[i] = 1
+    return found
 }
 
 # Where the data begins: two bytes of magic, then after the byte order and two more, the name of the format.
@@ -64,8 +64,8 @@ function find_data(    i) {
     fail("no ICU data within the first " count " bytes")
 }
 
-# Sets kept, and for each from[], length_of[] (of the content), name[]; and names_length.
-function read_items(    items, i, first, start, end, place, name_start) {
+# Sets kept, the number of items that stay, and for each: name[] and name_length[], from[] and length_of[] (its content).
+function read_items(    items, i, first, start, end, place, full, short) {
     toc = data + number(data, 2)
     items = number(toc, 4)
     first = toc + number(toc + 8, 4)
@@ -75,53 +75,44 @@ function read_items(    items, i, first, start, end, place, name_start) {
         start = number(place + 4, 4)
         end = i + 1 < items ? number(place + 12, 4) : data_end - toc
         if (end < start || toc + end > size) fail("item " i " does not lie within the file")
-        name_start = toc + number(place, 4)
-        full = name_at(name_start)
+        full = name_at(toc + number(place, 4))
         short = full
         sub(/^[^\/]*\//, "", short)
         if (!is_kept(short)) continue
         kept++
-        name[kept] = name_start
+        name[kept] = toc + number(place, 4)
         name_length[kept] = length(full) + 1
         names_length += name_length[kept]
         from[kept] = toc + start
         length_of[kept] = end - start
     }
-    for (i = 1; i <= patterns; i++) {
-        for (place = 1; place <= kept; place++) {
-            short = name_at(name[place])
-            sub(/^[^\/]*\//, "", short)
-            if (short ~ pattern[i]) break
-        }
-        if (place > kept) fail("no item matches " pattern[i])
-    }
+    for (i = 1; i <= patterns; i++) if (!used[i]) fail("no item matches " wanted[i])
 }
 
-# Prints the table of contents and the items; returns where they end.
-function write_items(    i, j, place, text) {
-    print "bytes " shown(kept, 4)
-    place = 4 + 8 * kept
-    at = align(place + names_length, 16)
+# Sets to[], the new offset of each item (on a multiple of 16, as ICU wants), and new_end: the ELF headers come first in
+# the file, and must know where the data will end.
+function place_items(    i, at) {
+    at = 4 + 8 * kept + names_length
     for (i = 1; i <= kept; i++) {
-        print "bytes " shown(place, 4) shown(at, 4)
-        place += name_length[i]
-        at = align(at + length_of[i], 16)
+        to[i] = align(at, 16)
+        at = to[i] + length_of[i]
+    }
+    new_end = toc + at
+}
+
+function write_items(    i, at) {
+    print "bytes " shown(kept, 4)
+    at = 4 + 8 * kept
+    for (i = 1; i <= kept; i++) {
+        print "bytes " shown(at, 4) shown(to[i], 4)
+        at += name_length[i]
     }
     for (i = 1; i <= kept; i++) print_bytes(name[i], name[i] + name_length[i])
-    at = place
     for (i = 1; i <= kept; i++) {
-        if (align(at, 16) > at) print "zeros " align(at, 16) - at
+        print "zeros " to[i] - at
         print "copy " from[i] " " length_of[i]
-        at = align(at, 16) + length_of[i]
+        at = to[i] + length_of[i]
     }
-    return toc + at
-}
-
-# Where the new items will end, which the ELF headers must know before anything is printed.
-function measure(    i, at) {
-    at = 4 + 8 * kept + names_length
-    for (i = 1; i <= kept; i++) at = align(at, 16) + length_of[i]
-    return toc + at
 }
 
 # Places of an ELF program header's fields (Elf32_Phdr and Elf64_Phdr).
@@ -148,21 +139,24 @@ function read_elf(    i) {
         }
     }
     if (!segment || !writable) fail("not the segments of a data library")
+    writable_from = number(offset_of(writable), word)
+    writable_size = number(file_size_of(writable), word)
+    if (writable_from + writable_size > size) fail("a segment does not lie within the file")
 }
 
-# The segment of the data shrinks to `end`. What lies behind it moves towards the beginning of the file by whole pages,
+# The segment of the data shrinks to its new end. What lies behind it moves towards the beginning of the file by whole pages,
 # so that every address stays. Prints everything up to the table of contents.
-function write_elf_head(end,    i, type, offset, tail) {
-    offset = number(offset_of(writable), word)
-    moved = int((offset - end) / number(alignment_of(writable), word)) * number(alignment_of(writable), word)
+function write_elf_head(    i, offset, page) {
+    page = number(alignment_of(writable), word)
+    moved = int((writable_from - new_end) / page) * page
     for (i = headers; i < headers_end; i += header_size) {
-        type = number(i, 4)
+        offset = number(offset_of(i), word)
         if (i == segment) {
-            put(file_size_of(i), word, end - number(offset_of(i), word))
-            put(memory_size_of(i), word, end - number(offset_of(i), word))
-        } else if (number(offset_of(i), word) >= offset && number(offset_of(i), word) < offset + number(file_size_of(writable), word)) {
-            put(offset_of(i), word, number(offset_of(i), word) - moved)
-        } else if (number(offset_of(i), word) >= end && number(file_size_of(i), word) > 0) {
+            put(file_size_of(i), word, new_end - offset)
+            put(memory_size_of(i), word, new_end - offset)
+        } else if (offset >= writable_from && offset < writable_from + writable_size) {
+            put(offset_of(i), word, offset - moved)
+        } else if (offset >= new_end && number(file_size_of(i), word) > 0) {
             # Unwinding tables of code that never throws, and notes for linkers: their place is gone (PT_NULL).
             put(i, 4, 0)
         }
@@ -176,9 +170,11 @@ function write_elf_head(end,    i, type, offset, tail) {
 }
 
 BEGIN {
-    patterns = split(keep, pattern, " ")
+    count = 0
+    patterns = split(keep, wanted, " ")
     if (!patterns) fail("nothing to keep")
     for (i = 1; i <= patterns; i++) {
+        pattern[i] = wanted[i]
         gsub(/[.]/, "[.]", pattern[i])
         gsub(/[*]/, ".*", pattern[i])
         pattern[i] = "^" pattern[i] "$"
@@ -195,12 +191,12 @@ END {
     data_end = size
     if (is_elf) read_elf()
     read_items()
+    place_items()
     if (is_elf) {
-        write_elf_head(measure())
-        end = write_items()
-        offset = number(offset_of(writable), word)
-        print "zeros " offset - end
-        print "copy " offset + moved " " number(file_size_of(writable), word)
+        write_elf_head()
+        write_items()
+        print "zeros " writable_from - moved - new_end
+        print "copy " writable_from " " writable_size
     } else {
         print "copy 0 " toc
         write_items()

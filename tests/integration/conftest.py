@@ -41,30 +41,33 @@ class Images:
     def __init__(self, tool: Engine) -> None:
         """`tool` builds and keeps them."""
         self._tool = tool
-        self._layouts: dict[str, Layout] = {}
+        self._layouts: dict[Path, Layout] = {}
 
     @functools.cached_property
     def targets(self) -> tuple[Platform, ...]:
-        """Platforms whose images are made: this machine's, and one that needs emulation to run."""
+        """Platforms whose images are made at once: this machine's, and one that needs emulation to run."""
         return tuple(dict.fromkeys((platforms.native(), PLATFORMS["linux/arm64"])))
 
-    def recipe(self, variant: str) -> Recipe:
+    def recipe(self, variant: str, *targets: Platform) -> Recipe:
         """The variant with its packages fetched; in CI locked again if the archive dropped one of them."""
-        return build.prepare(variant, self.targets, relock_gone=bool(os.environ.get("CI")))
+        return build.prepare(variant, targets or self.targets, relock_gone=bool(os.environ.get("CI")))
 
-    def layout(self, variant: str) -> Layout:
-        """The variant for all `targets`."""
-        if variant not in self._layouts:
-            folder = paths.SCRATCH / "test" / variant
-            self._layouts[variant] = build.build(self.recipe(variant), self.targets, self._tool, folder=folder)
-        return self._layouts[variant]
+    def layout(self, variant: str, platform: Platform | None = None) -> Layout:
+        """The variant for all `targets`, or for one `platform` that is not among them."""
+        targets = self.targets if platform is None or platform in self.targets else (platform,)
+        folder = paths.SCRATCH / "test" / "-".join([variant, *(target.tag for target in targets)])
+        if folder not in self._layouts:
+            recipe = self.recipe(variant, *targets)
+            self._layouts[folder] = build.build(recipe, targets, self._tool, folder=folder)
+        return self._layouts[folder]
 
     def load(self, variant: str, platform: Platform | None = None) -> LoadedImage:
         """The variant in the engine, for `platform` (default: this machine's)."""
         platform = platform or platforms.native()
-        found = next(image for image in self.layout(variant).images if image.platform == platform)
+        layout = self.layout(variant, platform)
+        found = next(image for image in layout.images if image.platform == platform)
         name = f"prosody-test:{variant}-{platform.tag}"
-        build.load(self.layout(variant), found, [name], self._tool)
+        build.load(layout, found, [name], self._tool)
         return LoadedImage(name, platform)
 
 

@@ -173,8 +173,10 @@ def answers_clients(port: int) -> bool:
     return True
 
 
-def run(client: docker.DockerClient, image: LoadedImage, *command: str, **options: Any) -> Outcome:
-    """Outcome of a container that is expected to end by itself."""
+def run(
+    client: docker.DockerClient, image: LoadedImage, *command: str, patience: float = _PATIENCE, **options: Any
+) -> Outcome:
+    """Outcome of a container that is expected to end by itself within `patience` seconds."""
     container = client.containers.create(
         image.name, list(command), **{"platform": image.platform.name} | CONFINED | options
     )
@@ -182,7 +184,7 @@ def run(client: docker.DockerClient, image: LoadedImage, *command: str, **option
         # Attached before it starts: a log that is asked for afterwards may lack what was printed last.
         chunks: Any = container.attach(stdout=True, stderr=True, stream=True, demux=True)
         container.start()
-        stop = threading.Timer(_PATIENCE, container.kill)
+        stop = threading.Timer(patience, container.kill)
         stop.start()
         printed = list(chunks)
         stop.cancel()

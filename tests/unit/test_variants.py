@@ -228,6 +228,7 @@ image:
   directories: {/a: "1777"}
   links: {/b: a}
   remove: {/c/*: unused}
+  icu: {"*.spp": profiles}
   environment: {NAME: value}
   entrypoint: [/usr/bin/tini, --]
   health: {command: [/x, y], interval: 30s, timeout: 5s, start-period: 1m, retries: 3}
@@ -240,6 +241,7 @@ image:
     assert (found.version_package, found.exclude) == ("tini", frozenset({"dash"}))
     assert found.image == variants.Image(
         user=User("someone", 7, "/home"), directories={"/a": "1777"}, links={"/b": "a"}, remove=("/c/*",),
+        icu=("*.spp",),
         environment={"NAME": "value"}, entrypoint=("/usr/bin/tini", "--"),
         health=Health(("/x", "y"), "30s", "5s", "1m", 3), ports=(80, 5269), volumes=("/d",),
     )  # fmt: skip
