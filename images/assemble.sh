@@ -15,6 +15,7 @@ layer() {
     root=$layers/$1
     mkdir -p "$root/var/lib/dpkg/status.d"
     for package in "/packages/$1"/*.deb; do
+        [ -f "$package" ] || continue
         dpkg-deb -x "$package" "$root"
         dpkg-deb -e "$package" /control
         name=$(sed -n 's/^Package: //p' /control/control)
@@ -31,6 +32,35 @@ layer() {
         find "$root/usr/share/doc" -type f ! -name copyright -exec rm {} +
         find "$root/usr/share/doc" -depth -type d -empty -exec rmdir {} \;
     fi
+}
+
+# tarball LAYER FILE STRIP FOLDER PATTERNS: what matches, below FOLDER; of its files' names the first STRIP folders go.
+tarball() {
+    mkdir -p /tarball "$layers/$1$4"
+    tar -xzf "/packages/$1/$2" -C /tarball
+    depth=$3
+    folder=/tarball
+    while [ "$depth" -gt 0 ]; do
+        folder="$folder/*"
+        depth=$((depth - 1))
+    done
+    for pattern in $5; do
+        # Unquoted on purpose: the patterns are to be expanded.
+        # shellcheck disable=SC2086
+        for path in $folder/$pattern; do
+            inner=${path#/tarball}
+            depth=$3
+            while [ "$depth" -gt 0 ]; do
+                inner=/${inner#/*/}
+                depth=$((depth - 1))
+            done
+            mkdir -p "$layers/$1$4${inner%/*}"
+            cp -R "$path" "$layers/$1$4${inner%/*}/"
+        done
+    done
+    rm -r /tarball
+    find "$layers/$1$4" -type d -exec chmod 0755 {} +
+    find "$layers/$1$4" -type f -exec chmod 0644 {} +
 }
 
 # A package that still ships files in /lib would hide the link of that name in a lower layer.

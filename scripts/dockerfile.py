@@ -46,6 +46,7 @@ def expand(variant: Variant, locked: Lock) -> str:
     )
     environment.filters |= {"json": _json, "quoted": _quoted}
     names = sorted({package.archive for packages in locked.platforms.values() for package in packages})
+    mirrored = [name for name in names if "://" not in name]
     return environment.get_template("Dockerfile.j2").render(
         variant=variant,
         image=variant.image,
@@ -53,8 +54,8 @@ def expand(variant: Variant, locked: Lock) -> str:
         layers=layers(variant),
         version=locked.version(variant),
         busybox=_BUSYBOX,
-        archives=[_Archive(mirrors.variable(name), mirrors.snapshot_url(name, locked.snapshot)) for name in names],
-        variables={name: mirrors.variable(name) for name in names},
+        archives=[_Archive(mirrors.variable(name), mirrors.public_url(name, locked.snapshot)) for name in mirrored],
+        bases={name: f"${{{mirrors.variable(name)}}}" if name in mirrored else name for name in names},
         platforms=[(platform, locked.platforms[platform.name]) for platform in variant.platforms],
         assemble=(paths.IMAGES / "assemble.sh").read_text().rstrip("\n"),
         icu=(paths.IMAGES / "icu.awk").read_text().rstrip("\n"),

@@ -220,6 +220,9 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[
             examples = schema.get("examples", [])
             hint = f", for example {examples[0]!r}" if examples else ""
             yield document.problem(pointer, f"{value!r} does not match {expected}{hint}")
+        case "oneOf":
+            choices = " or ".join(", ".join(choice["required"]) for choice in expected)
+            yield document.problem(pointer, f"needs either {choices}, and not both")
         case "uniqueItems":
             twice = sorted({str(item) for item in value if value.count(item) > 1})
             yield document.problem(pointer, f"more than once: {', '.join(twice)}")

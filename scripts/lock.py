@@ -24,13 +24,13 @@ from typing import Any
 import jsonschema
 
 from scripts import documents, errors, fetch, paths, resolve, variants
-from scripts.archives import debian
+from scripts.archives import debian, tarballs
 from scripts.archives.debian import Index, Package, Release
 from scripts.console import console, step_progress, table
 from scripts.errors import LockError, UsageError
 from scripts.fetch import Item
 from scripts.platforms import PLATFORMS, Platform
-from scripts.variants import Variant
+from scripts.variants import Tarball, Variant
 
 # snapshot.debian.org takes a snapshot every six hours. This long after an index was made, every package that it names
 # is in the newest snapshot, and none has been removed yet (Debian keeps replaced files for more than a day).
@@ -51,6 +51,7 @@ class LockedPackage:
     sha256: str
     source: str
     source_version: str
+    integrity: str = ""
 
     @property
     def file_name(self) -> str:
@@ -186,7 +187,7 @@ def dump(lock: Lock) -> str:
 
 def inputs(variant: Variant) -> str:
     """SHA-256 of what decides about packages: suites, platforms, layers, exclusions."""
-    value = {
+    value: dict[str, Any] = {
         "distribution": variant.distribution,
         "suites": [
             [suite.archive, suite.suite, suite.components, sorted(suite.packages) if suite.packages else None]
@@ -196,13 +197,18 @@ def inputs(variant: Variant) -> str:
         "layers": list(map(list, variant.layers.items())),
         "exclude": sorted(variant.exclude),
     }
+    if variant.tarballs:
+        value["tarballs"] = [asdict(tarball) for tarball in variant.tarballs]
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 def _plain(lock: Lock) -> dict[str, Any]:
     value = asdict(lock)
     value["platforms"] = {
-        platform: [{key.replace("_", "-"): field for key, field in package.items()} for package in packages]
+        platform: [
+            {key.replace("_", "-"): field for key, field in package.items() if (key, field) != ("integrity", "")}
+            for package in packages
+        ]
         for platform, packages in value["platforms"].items()
     }
     return value
@@ -229,6 +235,7 @@ def make(variant: Variant, at: datetime) -> Lock:
         for found in releases
         for item in debian.index_items(found, platform.debian)
     ]
+    locked_tarballs = tuple(_locked_tarball(variant, tarball) for tarball in variant.tarballs)
     newest = max(found.date for found in releases)
     fetch.fetch(items, debian.instant(at), label="package indexes")
     return Lock(
@@ -240,7 +247,10 @@ def make(variant: Variant, at: datetime) -> Lock:
             LockedSuite(found.suite.archive, found.suite.suite, found.date.isoformat(), found.sha256)
             for found in releases
         ),
-        platforms=dict(_lock_platforms(variant, releases)),
+        platforms={
+            platform: _in_order(variant, (*packages, *locked_tarballs))
+            for platform, packages in _lock_platforms(variant, releases)
+        },
     )
 
 
@@ -314,9 +324,34 @@ def _lock_platform(variant: Variant, releases: Sequence[Release], platform: Plat
     present = resolve.fulfilled(index, variant.exclude)
     packages = resolve.resolve(index, variant.packages, present)
     layers = _assign_layers(variant, packages, present)
-    locked = (_locked(package, layers[package.name]) for package in packages)
+    return tuple(_locked(package, layers[package.name]) for package in packages)
+
+
+def _in_order(variant: Variant, packages: Sequence[LockedPackage]) -> tuple[LockedPackage, ...]:
+    """Packages as they are unpacked: by layer, then by name."""
     order = list(variant.layers)
-    return tuple(sorted(locked, key=lambda package: (order.index(package.layer), package.package)))
+    return tuple(sorted(packages, key=lambda package: (order.index(package.layer), package.package)))
+
+
+def _locked_tarball(variant: Variant, tarball: Tarball) -> LockedPackage:
+    try:
+        found = tarballs.find(tarball)
+    except LockError as error:
+        raise LockError(f"{variant.document.position('tarballs', tarball.name)}: {error}") from error
+    version = tarball.npm or tarball.version or ""
+    return LockedPackage(
+        layer=tarball.layer,
+        package=tarball.name,
+        version=version,
+        architecture="all",
+        archive=tarball.archive,
+        path=tarball.path,
+        size=found.size,
+        sha256=found.sha256,
+        source=tarball.name,
+        source_version=version,
+        integrity=found.integrity,
+    )
 
 
 def _assign_layers(variant: Variant, packages: Sequence[Package], present: frozenset[str]) -> dict[str, str]:

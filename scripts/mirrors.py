@@ -6,6 +6,7 @@ names of those this machine is configured with are read from it and never writte
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from debian.deb822 import Deb822
 
 ARCHIVES = ("debian", "debian-security")
 SNAPSHOT = "https://snapshot.debian.org/archive"
+NPM = "https://registry.npmjs.org"
 
 _NO = ("no", "false", "without", "off", "disable", "0")  # what apt takes for no (apt-pkg, StringToBool)
 _ONE_LINE = re.compile(r"^\s*deb(?:\s+\[[^\]]*\])?\s+(?P<uri>\S+)\s+\S+")  # sources.list(5)
@@ -38,17 +40,26 @@ def variable(archive: str) -> str:
     return f"{archive.upper().replace('-', '_')}_MIRROR"
 
 
-def snapshot_url(archive: str, instant: str) -> str:
-    """Base URL of `archive` as it was at `instant` (`20261125T000000Z`) on snapshot.debian.org."""
+def public_url(archive: str, instant: str) -> str:
+    """Base URL at which anybody finds `archive`; of Debian's, as it was at `instant` (`20261125T000000Z`)."""
+    if archive == "npm":
+        return NPM
     return f"{SNAPSHOT}/{archive}/{instant}"
 
 
 def mirrors(archive: str, instant: str, apt: Path = Path("/etc/apt")) -> tuple[Mirror, ...]:
-    """Mirrors of `archive`: the one named by environment variable, the machine's own, the snapshot of `instant`.
+    """Mirrors of `archive`: the one named by environment variable, the machine's own, the public one.
+
+    An archive that is an address has no mirrors.
 
     A host that has one of Debian's archives often has the other beside it, so that place is tried as well.
     The snapshot service limits rates, so it sees few connections and comes last.
     """
+    if "://" in archive:
+        return (Mirror(archive),)
+    if archive == "npm":
+        named = os.environ.get(variable(archive))
+        return tuple(dict.fromkeys(Mirror(url.rstrip("/")) for url in (named, _npm_registry(), NPM) if url))
     configured = list(_configured(apt))
     beside = [url.rpartition("/")[0] for url in configured if urlsplit(url).path.rsplit("/", 1)[-1] in ARCHIVES]
     found = []
@@ -56,7 +67,7 @@ def mirrors(archive: str, instant: str, apt: Path = Path("/etc/apt")) -> tuple[M
         found.append(Mirror(named.rstrip("/")))
     found += [Mirror(url) for url in configured if urlsplit(url).path.rsplit("/", 1)[-1] == archive]
     found += [Mirror(f"{url}/{archive}") for url in beside]
-    found.append(Mirror(snapshot_url(archive, instant), connections=2))
+    found.append(Mirror(public_url(archive, instant), connections=2))
     return tuple(dict.fromkeys(found))
 
 
@@ -84,3 +95,24 @@ def _configured(apt: Path) -> Iterator[str]:
 def _http(uri: str) -> Iterator[str]:
     if uri.startswith(("http://", "https://")):
         yield uri.rstrip("/")
+
+
+def _npm_registry() -> str | None:
+    """The registry that npm on this machine uses (npm's manual, "config" and "npmrc"), if it is told of one."""
+    for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
+        if url := os.environ.get(name):
+            return url
+    for path in (
+        Path("~/.npmrc").expanduser(),
+        Path("/usr/local/etc/npmrc"),
+        Path("/usr/etc/npmrc"),
+        Path("/etc/npmrc"),
+    ):
+        settings = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+        try:
+            settings.read_string("[npm]\n" + path.read_text(errors="replace"))
+        except (OSError, configparser.Error):
+            continue
+        if url := settings.get("npm", "registry", fallback=None):
+            return url
+    return None

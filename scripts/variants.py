@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from scripts import documents
 from scripts.documents import Document, Problem
@@ -17,6 +18,7 @@ from scripts.errors import UsageError, VariantError
 from scripts.paths import SCHEMA, VARIANTS
 from scripts.platforms import PLATFORMS, Platform
 
+NPM = "npm"  # the archive of packages of the npm registry
 _SCHEMA = SCHEMA / "variant.schema.json"
 
 
@@ -28,6 +30,45 @@ class Suite:
     suite: str
     components: tuple[str, ...]
     packages: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Tarball:
+    """A tarball as a variant names it.
+
+    `strip` is how many leading folders of its members are dropped; of the rest, what matches one of the patterns `only`
+    (a folder with all that it has) goes below `to`.
+    """
+
+    name: str
+    layer: str
+    npm: str | None
+    url: str | None
+    sha256: str | None
+    version: str | None
+    to: str
+    only: tuple[str, ...]
+    strip: int
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file within its layer's folder."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def archive(self) -> str:
+        """Where it comes from: `npm`, or the scheme and host of its address."""
+        if self.url is None:
+            return NPM
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def path(self) -> str:
+        """Its path there."""
+        if self.url is None:
+            return f"{self.name}/-/{self.name.rpartition('/')[2]}-{self.npm}.tgz"
+        return self.url.removeprefix(self.archive).lstrip("/")
 
 
 @dataclass(frozen=True)
@@ -76,6 +117,7 @@ class Variant:
     suites: tuple[Suite, ...]
     platforms: tuple[Platform, ...]
     layers: Mapping[str, tuple[str, ...]]
+    tarballs: tuple[Tarball, ...]
     exclude: frozenset[str]
     version_package: str | None
     image: Image
@@ -157,6 +199,12 @@ def _semantic_problems(document: Document) -> list[Problem]:
             if package not in seen and document.position(*listed).path == document.position().path:
                 text = f"{package!r} is in no layer, so nothing would come from here{documents.nearest(package, seen)}"
                 problems.append(document.problem(listed, text))
+    for name, tarball in value.get("tarballs", {}).items():
+        if tarball["layer"] not in value.get("layers", {}):
+            known = value.get("layers", {})
+            text = f"there is no layer {tarball['layer']!r}; there are: {', '.join(known)}"
+            nearest = documents.nearest(tarball["layer"], known)
+            problems.append(document.problem(("tarballs", name, "layer"), text + nearest))
     version = value.get("version")
     if version is not None and version not in seen:
         problems.append(document.problem(("version",), f"{version!r} is in no layer{documents.nearest(version, seen)}"))
@@ -180,10 +228,25 @@ def _variant(name: str, document: Document) -> Variant:
         ),
         platforms=tuple(PLATFORMS[platform] for platform in value["platforms"]),
         layers={layer: tuple(packages) for layer, packages in value["layers"].items()},
+        tarballs=tuple(_tarball(name, tarball) for name, tarball in value.get("tarballs", {}).items()),
         exclude=frozenset(value.get("exclude", {})),
         version_package=value.get("version"),
         image=_image(value.get("image", {})),
         document=document,
+    )
+
+
+def _tarball(name: str, value: dict[str, Any]) -> Tarball:
+    return Tarball(
+        name=name,
+        layer=value["layer"],
+        npm=value.get("npm"),
+        url=value.get("url"),
+        sha256=value.get("sha256"),
+        version=value.get("version"),
+        to=value["to"],
+        only=tuple(value["only"]),
+        strip=value.get("strip", 1),
     )
 
 

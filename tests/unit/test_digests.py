@@ -176,9 +176,9 @@ def test_a_release_of_configuration_is_a_tiny_pull(name: str) -> None:
     for image in found.images:
         assert image.layers[-1].name == dockerfile.CONFIGURATION
         assert image.layers[-1].size <= 100_000
+
+
 @pytest.mark.parametrize(("name", "most"), [("debian", 15_000_000), ("hardened", 9_000_000)])
 def test_an_image_is_small(name: str, most: int) -> None:
     """Compressed, in bytes, on amd64."""
     assert committed_image(name).size <= most
-
-

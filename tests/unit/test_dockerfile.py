@@ -64,7 +64,7 @@ def test_packages_come_from_the_locked_snapshot_by_default() -> None:
     before, after = text.split("\nFROM ", 1)
     defaults = dict(re.findall(r"^ARG (\w+)=(.*)$", before, re.MULTILINE))
     assert defaults == {
-        mirrors.variable(archive): mirrors.snapshot_url(archive, COMMITTED.snapshot) for archive in archives
+        mirrors.variable(archive): mirrors.public_url(archive, COMMITTED.snapshot) for archive in archives
     }
     # Each stage that uses a variable must name it, or it is empty there.
     for stage in after.split("\nFROM "):

@@ -134,6 +134,28 @@ def test_places_are_tried_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
+def test_the_registry_of_npm_is_that_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    public = "https://registry.npmjs.org"
+    (tmp_path / ".npmrc").write_text(
+        "fund=false\n; a comment\nregistry=http://user.example/npm/\n//x/:_authToken=a%b\n"
+    )
+    assert [str(mirror) for mirror in mirrors.mirrors("npm", "")] == ["http://user.example/npm", public]
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://shell.example")
+    assert [str(mirror) for mirror in mirrors.mirrors("npm", "")] == ["http://shell.example", public]
+    monkeypatch.setenv("NPM_MIRROR", "http://named.example/")
+    assert str(mirrors.mirrors("npm", "")[0]) == "http://named.example"
+    (tmp_path / ".npmrc").write_bytes(b"\xff[ not = really\n")
+    assert str(mirrors.mirrors("npm", "")[1]) == "http://shell.example"
+
+
+def test_an_address_has_no_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPM_MIRROR", "http://named.example/")
+    assert [str(mirror) for mirror in mirrors.mirrors("https://x.example", "")] == ["https://x.example"]
+
+
 def test_a_variable_is_for_one_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEBIAN_SECURITY_MIRROR", "http://named.example/other-name")
     assert urls("debian", tmp_path) == []
@@ -156,7 +178,7 @@ def test_the_snapshot_is_asked_last_and_gently(tmp_path: Path) -> None:
     folder = machine(tmp_path, main="deb http://a.example/debian trixie main\n")
     first, last = mirrors.mirrors("debian", INSTANT, folder)
     assert last.connections < first.connections
-    assert str(last) == mirrors.snapshot_url("debian", INSTANT)
+    assert str(last) == mirrors.public_url("debian", INSTANT)
 
 
 @pytest.mark.parametrize(
