@@ -50,7 +50,7 @@ return {
 		local tools = stand_ins.tools(files)
 		local report = certificates.inspect(plan_for(), tools)
 		expect.equal(tools.writes, {})
-		expect.contains(certificates.lines(report)[1], "a self-signed certificate will be made")
+		expect.contains(certificates.lines(report)[1], "a certificate will be made")
 	end },
 	{ "a valid one is preferred to one that is not", function()
 		expect_preferred(certificate(host, "good", -50, 40), certificate(host, "other", -10, -1))

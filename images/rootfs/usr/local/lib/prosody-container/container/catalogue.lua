@@ -20,6 +20,13 @@ return {
 	{ name = "PROSODY_EXTRA_CONFIG", type = "list", of = "path", base = "/etc/prosody" };
 	{ name = "ENABLE_CONFD", type = "boolean", default = "true" };
 	{ name = "PROSODY_EXTRA_CFG", type = "boolean", default = "true" };
+	{ name = "PROSODY_COMPONENT_DOMAINS", type = "list", of = "host", enables = "container_components", option = { "container_component_domains" } };
+	{ name = "PROSODY_PRIVILEGED_COMPONENTS", type = "list", of = "host", module = "privilege" };
+	{ name = "PROSODY_PRIVILEGE_ROSTER", type = "enum", default = "both", module = "privilege", allowed = { "none", "get", "set", "both" }, scope = "external" };
+	{ name = "PROSODY_PRIVILEGE_MESSAGE", type = "enum", default = "outgoing", module = "privilege", allowed = { "none", "outgoing" }, scope = "external" };
+	{ name = "PROSODY_PRIVILEGE_PRESENCE", type = "enum", default = "none", module = "privilege", allowed = { "none", "managed_entity", "roster" }, scope = "external" };
+	{ name = "PROSODY_PRIVILEGE_IQ", type = "map", of = "enum", keys = "string", separator = "=", default = "http://jabber.org/protocol/pubsub=both, http://jabber.org/protocol/pubsub#owner=set", module = "privilege", allowed = { "none", "get", "set", "both" }, scope = "external" };
+	{ name = "PROSODY_DELEGATIONS", type = "map", of = "host", keys = "string", separator = "=", module = "delegation" };
 	{ name = "LOCAL", type = "node" };
 	{ name = "PASSWORD", type = "text", secret = true };
 	{ name = "PROSODY_ACCOUNTS", type = "accounts", secret = true };
@@ -121,6 +128,8 @@ return {
 	{ name = "PROSODY_IMPORT_CERTIFICATE_HOSTNAMES", type = "list", of = "host" };
 	{ name = "PROSODY_IMPORT_CERTIFICATE_DIRECTORIES", type = "list", of = "path", base = "/etc/prosody" };
 	{ name = "PROSODY_SELF_SIGNED", type = "boolean", default = "true" };
+	{ name = "PROSODY_OWN_AUTHORITY", type = "boolean", default = "false" };
+	{ name = "PROSODY_PUBLISH_CERTIFICATE", type = "boolean", default = "false", enables = "container_authority" };
 	{ name = "PROSODY_TLS_PROFILE", type = "enum", allowed = { "modern", "intermediate", "old", "legacy" }, option = { "tls_profile" } };
 	{ name = "PROSODY_TLS_CIPHERS", type = "string", option = { "ssl.ciphers" }, scope = "host" };
 	{ name = "PROSODY_TLS_CURVES", type = "list", of = "string", option = { "ssl.curveslist" }, scope = "host" };
@@ -298,6 +307,9 @@ return {
 	{ name = "PROSODY_ADVERTISE_WEBSOCKET", type = "boolean", module = "http_altconnect", option = { "advertise_websocket" }, scope = "host" };
 	{ name = "PROSODY_HTTP_FILES_DIR", type = "path", base = "/etc/prosody", enables = "http_files", option = { "http_files_dir" }, scope = "host" };
 	{ name = "PROSODY_HTTP_DIR_LISTING", type = "boolean", module = "http_files", option = { "http_dir_listing" }, scope = "host" };
+	{ name = "PROSODY_WEB_CLIENT", type = "boolean", default = "false", enables = "container_web", scope = "host" };
+	{ name = "PROSODY_WEB_CLIENT_DIR", type = "path", base = "/etc/prosody", default = "/usr/share/javascript/converse.js/dist", module = "container_web", option = { "container_web_directory" }, scope = "host" };
+	{ name = "PROSODY_WEB_CLIENT_SETTINGS", type = "json", of = "object", module = "container_web", option = { "container_web_settings" }, scope = "host" };
 	{ name = "PROSODY_TURN_SECRET", type = "text", secret = true, enables = "turn_external", option = { "turn_external_secret" }, scope = "host" };
 	{ name = "PROSODY_TURN_HOST", type = "host", fallback = "PROSODY_NETWORK_HOSTNAME", module = "turn_external", option = { "turn_external_host" }, scope = "host" };
 	{ name = "PROSODY_TURN_PORT", type = "port", module = "turn_external", option = { "turn_external_port" }, scope = "host" };
@@ -354,6 +366,8 @@ return {
 	{ name = "PROSODY_E2E_POLICY_MESSAGE_REQUIRED_CHAT", aliases = { "E2E_POLICY_MESSAGE_REQUIRED_CHAT" }, type = "text", module = "e2e_policy", option = { "e2e_policy_message_required_chat" }, scope = "host" };
 	{ name = "PROSODY_E2E_POLICY_MESSAGE_OPTIONAL_MUC", aliases = { "E2E_POLICY_MESSAGE_OPTIONAL_MUC" }, type = "text", module = "e2e_policy", option = { "e2e_policy_message_optional_muc" }, scope = "host" };
 	{ name = "PROSODY_E2E_POLICY_MESSAGE_REQUIRED_MUC", aliases = { "E2E_POLICY_MESSAGE_REQUIRED_MUC" }, type = "text", module = "e2e_policy", option = { "e2e_policy_message_required_muc" }, scope = "host" };
+	{ name = "PROSODY_DEVELOPMENT", type = "boolean", default = "false" };
+	{ name = "PROSODY_DEVELOPMENT_DOMAINS", type = "list", of = "host" };
 	{ name = "PROSODY_UMASK", type = "umask", default = "027", option = { "umask" } };
 	{ name = "PROSODY_GC_MODE", type = "enum", allowed = { "incremental", "generational" }, option = { "gc.mode" } };
 	{ name = "PROSODY_GC_THRESHOLD", type = "integer", minimum = 100, maximum = 1000, option = { "gc.threshold" } };

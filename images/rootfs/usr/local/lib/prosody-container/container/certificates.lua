@@ -6,6 +6,7 @@
 --
 -- A plan is { directory = the private folder, sources = { { path, hosts = { … } or nil, optional } … },
 --   hosts = { names as Prosody spells them }, own = path of the self-signed pair without ending,
+--   has_authority = whether that pair is signed by an authority of its own,
 --   running = whether the server runs already, so that it must not be left without what it had }.
 -- tools: see container/certificates/tools.lua
 
@@ -315,18 +316,23 @@ local function make_report(plan, tools, is_writing)
 	local pair
 	-- A start that ends with problems leaves nothing behind.
 	if #homeless > 0 and plan.own and #report.problems == 0 then
-		pair = own.load(plan.own, homeless, tools)
+		pair = own.load(plan.own, homeless, plan.has_authority, tools)
 		report.own = { path = plan.own .. ".crt", hosts = homeless, made = false }
 		if not pair and is_writing then
 			local reason
-			pair, reason = own.make(plan.own, plan.hosts, tools)
+			pair, reason = own.make(plan.own, plan.hosts, plan.has_authority, tools)
 			report.own.made = pair ~= nil
 			if not pair then
 				report.unwritable = true
 				tell(report.problems, "the self-signed certificate %s.crt cannot be written: %s", plan.own, reason)
 			end
 		end
-		if pair then report.own.fingerprint = fingerprint_of(pair.certificate) end
+		if pair then
+			local anchor = own.anchor(plan.own, tools)
+			local loaded = anchor and tools.load(anchor)
+			report.own.fingerprint = fingerprint_of(pair.certificate)
+			report.own.anchor_fingerprint = loaded and fingerprint_of(loaded)
+		end
 	end
 
 	for _, host in ipairs(plan.hosts) do
@@ -355,7 +361,7 @@ end
 
 --- What each host would get. Writes nothing.
 -- Returns { hosts = { { host, source, issuer, names, not_before, not_after, days, fingerprint, is_valid, self_signed,
---   is_own, is_earlier, shared_with } … }, own = { path, hosts, made, fingerprint } or nil,
+--   is_own, is_earlier, shared_with } … }, own = { path, hosts, made, fingerprint, anchor_fingerprint } or nil,
 --   problems, warnings, notes = lines, now }.
 function certificates.inspect(plan, tools)
 	return make_report(plan, tools, false)
@@ -401,12 +407,18 @@ function certificates.lines(report)
 		end
 	end
 	if report.own then
+		local kind = report.own.anchor_fingerprint == report.own.fingerprint and "self-signed certificate"
+			or "certificate of its own authority"
 		lines[#lines + 1] = ("no certificate for %s: %s"):format(table.concat(report.own.hosts, ", "),
-			report.own.made and "made a self-signed certificate"
-			or report.own.fingerprint and "using the self-signed certificate made earlier"
-			or "a self-signed certificate will be made")
+			report.own.made and "made a " .. kind
+			or report.own.fingerprint and "using the " .. kind .. " made earlier"
+			or "a certificate will be made")
 		if report.own.fingerprint then
 			lines[#lines + 1] = ("  %s, SHA-256 fingerprint %s"):format(report.own.path, report.own.fingerprint)
+			if report.own.anchor_fingerprint ~= report.own.fingerprint then
+				lines[#lines + 1] = ("  signed by the authority that is last in the file, SHA-256 fingerprint %s"):format(
+					report.own.anchor_fingerprint or "unknown")
+			end
 		end
 		lines[#lines + 1] = "  Others will not trust it. Put your own into the folder of certificates, as NAME.crt and"
 		lines[#lines + 1] = "  NAME.key or as fullchain.pem and privkey.pem; it is used within a minute."

@@ -1,6 +1,8 @@
 -- What would go wrong later, or silently: looks at the values together. Pure.
 
 local configuration = require "container.configuration"
+local development = require "container.development"
+local gateways = require "container.gateways"
 local hosts = require "container.hosts"
 local storage = require "container.storage"
 local suggestion = require "container.suggestion"
@@ -249,6 +251,7 @@ local function check_effects(result, catalogue, report)
 	end
 	local kinds = { muc = false, http_file_share = false, proxy65 = false, pubsub = false, external = false }
 	for _, component in ipairs(result.plan.components) do kinds[component.module or "external"] = true end
+	if values.PROSODY_COMPONENT_DOMAINS then kinds.external = true end
 	local kind_of_scope = { upload = "http_file_share" }
 
 	for _, variable in ipairs(catalogue) do
@@ -311,6 +314,28 @@ local function check_rest(result, report)
 	end
 end
 
+local function check_gateways(result, report)
+	local names = {}
+	for _, component in ipairs(result.plan.components) do
+		if not component.module then names[#names + 1] = component.name end
+	end
+	gateways.check(result, names, report)
+end
+
+--- Without its files the web client would be a page that stays empty.
+local function check_web_client(result, report)
+	for _, switch in each_value(result, "PROSODY_WEB_CLIENT") do
+		local directory = result.values.PROSODY_WEB_CLIENT_DIR
+		for _, other in ipairs(result.others) do
+			if other.variable.name == "PROSODY_WEB_CLIENT_DIR" and other.host == switch.host then directory = other.value end
+		end
+		if switch.value and directory and not result.surroundings.is_file(directory .. "/converse.min.js") then
+			report.problem("%s: there is no converse.min.js in %s: mount the folder dist of converse.js there, or name its"
+				.. " place in PROSODY_WEB_CLIENT_DIR", switch.name, directory)
+		end
+	end
+end
+
 --- Returns problems and notes, one line of text each. result: what container/settings.lua reads.
 function checks.find(result, catalogue)
 	local report = new_report(result.surroundings)
@@ -328,6 +353,8 @@ function checks.find(result, catalogue)
 		check_names(result, report)
 		check_accounts(result, report)
 		check_options(result, catalogue, report)
+		check_gateways(result, report)
+		development.check(result, report)
 	end
 	check_modules(result, report)
 	if not is_any_invalid("PROSODY_SQL_DRIVER", "PROSODY_SQL_DB", "PROSODY_SQL_USERNAME", "PROSODY_STORAGE") then
@@ -335,6 +362,7 @@ function checks.find(result, catalogue)
 	end
 	if not next(result.invalid or {}) then check_effects(result, catalogue, report) end
 	check_services(result, report)
+	check_web_client(result, report)
 	check_rest(result, report)
 	return report.problems, report.notes
 end

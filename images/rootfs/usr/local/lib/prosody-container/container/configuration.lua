@@ -4,6 +4,7 @@
 -- A variable of the catalogue that names an option is written to that option, in the sections of its scope. What
 -- is more than that is said here.
 
+local gateways = require "container.gateways"
 local hosts = require "container.hosts"
 local storage = require "container.storage"
 local types = require "container.types"
@@ -46,6 +47,7 @@ section.__index = section
 local function new_section(name, module)
 	return setmetatable({
 		name = name, module = module, options = {}, origins = {}, secrets = {}, enabled = {}, disabled = {};
+		privileges = {};  -- of an external component, see container/gateways.lua
 	}, section)
 end
 
@@ -207,6 +209,13 @@ function specials.PROSODY_E2E_POLICY_MUC(_, _, context, origin)
 	for _, room in ipairs(context.of_kind.muc) do room:enable("e2e_policy", origin) end
 end
 
+for _, kind in ipairs(gateways.kinds) do
+	specials["PROSODY_PRIVILEGE_" .. kind:upper()] = function(target, value)
+		target.privileges[kind] = value
+		return true
+	end
+end
+
 local function apply(target, variable, value, context, origin)
 	local special = specials[variable.name]
 	if special and special(target, value, context, origin) then return end
@@ -290,6 +299,7 @@ function configuration.certificate_plan(values, plan, surroundings)
 		sources = sources;
 		hosts = hosts.names(plan);
 		own = first and values.PROSODY_SELF_SIGNED and surroundings.own_pair(first) or nil;
+		has_authority = values.PROSODY_OWN_AUTHORITY or nil;
 	}
 end
 
@@ -356,6 +366,10 @@ function configuration.build(result, catalogue)
 	for _, room in ipairs(of_kind.muc) do
 		for _, module in ipairs(room_modules) do room:enable(module) end
 	end
+	local declared = table.move(of_kind.external, 1, #of_kind.external, 1, {})
+	-- What a component gets that nobody has named: all that one has that was named, but for a name.
+	local template = new_section("*")
+	table.insert(of_kind.external, template)
 
 	local context = {
 		global = global, hosts = built.hosts, of_kind = of_kind;
@@ -404,6 +418,11 @@ function configuration.build(result, catalogue)
 		elseif target and other.host_key then
 			apply(target, other.variable, other.value, context, other.name)
 		end
+	end
+	gateways.apply(values, built.hosts, declared, template)
+	if values.PROSODY_COMPONENT_DOMAINS then
+		template:finish(global.disabled)
+		global:set("container_component_options", template.options, "PROSODY_COMPONENT_DOMAINS", true)
 	end
 	for _, option in ipairs(given) do
 		local target = option.target

@@ -124,6 +124,7 @@ function surroundings.gather(values)
 		remarks = drop_ins.remarks();
 		drop_ins = found_drop_ins;
 		has_drop_ins = #found_drop_ins > 0;
+		file_hosts = drop_ins.hosts_in(found_drop_ins);
 		plugin_paths = paths;
 		user_modules = paths[1];
 		certificate_directory = runtime_directory and runtime_directory .. "/certificates";
@@ -141,6 +142,7 @@ function surroundings.gather(values)
 		has_ipv6 = lfs.attributes("/proc/net/if_inet6", "mode") ~= nil or lfs.attributes("/proc/net", "mode") == nil;
 		has_time_zone = function(name) return lfs.attributes(time_zones .. name, "mode") == "file" end;
 		broken_modules = setmetatable({}, { __index = function(_, name) return surroundings.broken_modules()[name] end });
+		is_file = function(path) return lfs.attributes(path, "mode") == "file" end;
 		has_module = function(name) return has_module(name, paths) end;
 		list_modules = function() return (surroundings.list_modules(paths)) end;
 		has_library = function(name) return package.searchpath(name, package.cpath) ~= nil end;

@@ -1,6 +1,8 @@
--- The self-signed certificate that the image makes for hosts that have no other.
+-- The certificate that the image makes for hosts that have no other: self-signed, or signed by an authority that is
+-- made for it, stands behind it in the file, and cannot sign anything else any more as its key is not kept.
 
 local coverage = require "container.certificates.coverage"
+local pem = require "container.certificates.pem"
 
 local own = {}
 
@@ -16,11 +18,20 @@ local function replace(path, content, tools)
 	return tools.rename(temporary, path)
 end
 
+--- The certificate to import for those who are to trust the pair, as text; nil and the reason when there is none.
+function own.anchor(pair, tools)
+	local text, reason = tools.read(pair .. ".crt")
+	local texts = text and pem.parse(text).certificates or {}
+	if #texts == 0 then return nil, reason or "no certificate in it" end
+	return texts[#texts]
+end
+
 --- The pair made earlier as { certificate, text, key }, or nil when it cannot be used (any more).
-function own.load(pair, names, tools)
+function own.load(pair, names, has_authority, tools)
 	local text, key = tools.read(pair .. ".crt"), tools.read(pair .. ".key")
 	local certificate = text and tools.load(text)
 	if not certificate or not key or not certificate:validat(tools.now + day) then return nil end
+	if has_authority and #pem.parse(text).certificates < 2 then return nil end
 	local identities = tools.identities(certificate)
 	for _, name in ipairs(names) do
 		if not coverage.of(identities, name) then return nil end
@@ -30,10 +41,10 @@ function own.load(pair, names, tools)
 end
 
 --- Makes a pair anew. Returns the same as own.load, or nil and the reason.
-function own.make(pair, names, tools)
+function own.make(pair, names, has_authority, tools)
 	local ascii_names = {}
 	for index, name in ipairs(names) do ascii_names[index] = tools.ascii(name) end
-	local text, key = tools.make_pair(ascii_names, tools.now, validity_days * day)
+	local text, key = tools.make_pair(ascii_names, tools.now, validity_days * day, has_authority)
 
 	tools.lfs.mkdir((pair:match("^(.*)/")))
 	local previous_umask = tools.umask("077")
