@@ -40,7 +40,9 @@ class Gateway(slixmpp.ComponentXMPP):
         self.add_event_handler("presence", self.presences.put_nowait)
         self.add_event_handler("privileges_advertised", self._note_privileges)
         self.register_handler(
-            Callback("Delegations", MatchXPath(f"{{{COMPONENT}}}message/{{{DELEGATION}}}delegation"), self._note_delegation)
+            Callback(
+                "Delegations", MatchXPath(f"{{{COMPONENT}}}message/{{{DELEGATION}}}delegation"), self._note_delegation
+            )
         )
 
     @property
@@ -60,7 +62,9 @@ class Gateway(slixmpp.ComponentXMPP):
             self.privileged.set_result(None)
 
     def _note_delegation(self, message: Any) -> None:
-        self.delegated.put_nowait([str(item.get("namespace")) for item in message.xml.iter(f"{{{DELEGATION}}}delegated")])
+        self.delegated.put_nowait(
+            [str(item.get("namespace")) for item in message.xml.iter(f"{{{DELEGATION}}}delegated")]
+        )
 
     def answer_delegated(self, tag: str, text: str) -> None:
         """Answer every delegated request with an element `tag` that holds `text` (XEP-0355, 6)."""

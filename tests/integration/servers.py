@@ -93,10 +93,15 @@ class Server:
         ports: Any = self.running.ports
         return int(ports[f"{inside}/tcp"][0]["HostPort"])
 
+    @property
+    def domain(self) -> str:
+        """The domain served."""
+        return self.environment.get("PROSODY_DOMAIN", DOMAIN)
+
     def accepts_clients(self) -> bool:
         """Whether the server answers a client's stream header with its features."""
         try:
-            return answers_clients(self.port())
+            return answers_clients(self.port(), self.domain)
         except (KeyError, IndexError, TypeError):  # not published yet
             return False
 
@@ -135,8 +140,8 @@ class Server:
 
     def certificate(self, folder: Path) -> Path:
         """The certificate that the server made for itself, as a file in `folder`."""
-        path = folder / f"{DOMAIN}.crt"
-        path.write_bytes(self.read(f"/var/lib/prosody/certificates/{DOMAIN}.crt"))
+        path = folder / f"{self.domain}.crt"
+        path.write_bytes(self.read(f"/var/lib/prosody/certificates/{self.domain}.crt"))
         return path
 
     def remove_container(self) -> None:
@@ -153,10 +158,10 @@ class Server:
             self.volume = None
 
 
-def answers_clients(port: int) -> bool:
+def answers_clients(port: int, domain: str = DOMAIN) -> bool:
     """Whether a server on this port of 127.0.0.1 answers a client's stream header with its features (RFC 6120, 4.3)."""
     header = (
-        f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client'"
+        f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client'"
         " xmlns:stream='http://etherx.jabber.org/streams'>"
     )
     try:

@@ -369,6 +369,18 @@ case("an account without a colon is an invitation", function()
 	end
 end)
 
+case("accounts may be a JSON list", function()
+	local with_json = types.new { json = require("container_stand_ins").json }
+	expect.equal(with_json({ type = "accounts" }, '["a@x.example:p,1", "b@x.example"]'), {
+		{ username = "a", host = "x.example", password = "p,1" }, { username = "b", host = "x.example" },
+	})
+	for _, text in ipairs { '["a@x.example:1", ""]', '["a@x.example:1", {}]', '["a@x.example:1", "a@x.example"]' } do
+		local value, expected = with_json({ type = "accounts" }, text)
+		expect.equal(value, nil)
+		expect.contains(expected, "line 2")
+	end
+end)
+
 case("a faulty account is named by its line only", function()
 	for _, line in ipairs { "hunter2\n", "hunter2:x", "b@x.example:hunter2\27" } do
 		local value, expected = parse({ type = "accounts", secret = true }, "a@x.example:1\n" .. line)

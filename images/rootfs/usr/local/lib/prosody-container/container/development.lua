@@ -23,7 +23,7 @@ function development.is_public(name)
 end
 
 local function is_allowed(name, allowed)
-	for _, domain in ipairs(allowed or {}) do
+	for _, domain in ipairs(allowed) do
 		if name == domain or name:sub(-#domain - 1) == "." .. domain then return true end
 	end
 	return false
@@ -58,10 +58,15 @@ end
 function development.check(result, report)
 	if not result.values.PROSODY_DEVELOPMENT then return end
 	local told = {}
+	local allowed = table.move(result.values.PROSODY_DEVELOPMENT_DOMAINS or {}, 1,
+		#(result.values.PROSODY_DEVELOPMENT_DOMAINS or {}), 1, {})
+	-- The components of a host of one label have two.
+	for _, name in ipairs(result.plan.virtual) do
+		if not name:find(".", 1, true) then allowed[#allowed + 1] = name end
+	end
 	for _, found in ipairs(list_names(result)) do
 		local name = found.name
-		if not told[name] and development.is_public(name)
-			and not is_allowed(name, result.values.PROSODY_DEVELOPMENT_DOMAINS) then
+		if not told[name] and development.is_public(name) and not is_allowed(name, allowed) then
 			told[name] = true
 			report.problem("%s: %s is a public name, and this server is open for development (PROSODY_DEVELOPMENT): anybody"
 				.. " who reaches it can log in. Allow the name with PROSODY_DEVELOPMENT_DOMAINS=%s, or use one like"

@@ -44,10 +44,9 @@ end
 local function list_grants(values, components, template)
 	local grants, domains = {}, {}
 	for _, name in ipairs(values.PROSODY_PRIVILEGED_COMPONENTS or {}) do
-		if is_in(name, values.PROSODY_COMPONENT_DOMAINS) then
-			domains[#domains + 1] = name
-			grants["*." .. name] = grant_of(template.privileges)
-		end
+		local is_domain = is_in(name, values.PROSODY_COMPONENT_DOMAINS)
+		if is_domain then domains[#domains + 1] = name end
+		grants[is_domain and "*." .. name or name] = grant_of(template.privileges)
 	end
 	for _, component in ipairs(components) do
 		if is_in(component.name, values.PROSODY_PRIVILEGED_COMPONENTS) or gateways.is_below(component.name, domains) then

@@ -492,14 +492,19 @@ function types.new(preparations)
 		return (specification.secret and "for each item " or types.printable(item) .. " to be ") .. expected
 	end
 
+	--- The texts in a JSON list, or nil where the text is none.
+	local function json_items(text)
+		local listed = text:find("^%s*%[") and preparations.json(text)
+		if type(listed) ~= "table" or listed == types.null or #listed == 0 and next(listed) ~= nil then return nil end
+		local items = {}
+		for index, item in ipairs(listed) do items[index] = type(item) == "table" and "" or tostring(item) end
+		return items
+	end
+
 	--- The items of a text: a JSON list, else one a line, else separated by commas, and by blanks where no item has any.
 	local function split(text, item_type)
-		local listed = text:find("^%s*%[") and preparations.json(text)
-		if type(listed) == "table" and listed ~= types.null and (#listed > 0 or next(listed) == nil) then
-			local items = {}
-			for index, item in ipairs(listed) do items[index] = type(item) == "table" and "" or tostring(item) end
-			return items, true
-		end
+		local listed = json_items(text)
+		if listed then return listed end
 		local separators = "[^,%s]+"
 		if blank_types[item_type] then separators = text:find("\n", 1, true) and "[^\n]+" or "[^,]+" end
 		local items = {}
@@ -573,12 +578,17 @@ function types.new(preparations)
 		return map
 	end
 
-	--- One account a line, address:password; the address ends at the first colon, without one an invitation is made.
+	--- One account a line, or in a JSON list, address:password; the address ends at the first colon, without one an
+	-- invitation is made.
 	function parsers.accounts(text)
-		local accounts, seen, number = {}, {}, 0
-		for line in (text .. "\n"):gmatch("(.-)\r?\n") do
-			number = number + 1
-			if line:find("%S") then
+		local accounts, seen = {}, {}
+		local listed = json_items(text)
+		local lines = listed or {}
+		if not listed then
+			for line in (text .. "\n"):gmatch("(.-)\r?\n") do lines[#lines + 1] = line end
+		end
+		for number, line in ipairs(lines) do
+			if listed or line:find("%S") then
 				local address, password = line:match("^([^:]+):(.+)$")
 				if not address and not line:find(":", 1, true) then address = line end
 				local jid = address and parsers.jid(address)
