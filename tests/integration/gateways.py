@@ -20,13 +20,15 @@ CLIENT = "jabber:client"
 DELEGATION = "urn:xmpp:delegation:2"
 FORWARD = "urn:xmpp:forward:0"
 PRIVILEGE = "urn:xmpp:privilege:2"
+# The library has no types for what makes stanzas.
+_stanzas: Any = slixmpp
 
 
 class Gateway(slixmpp.ComponentXMPP):
     """A component whose incoming stanzas wait in queues."""
 
     def __init__(self, name: str, secret: str, port: int) -> None:
-        super().__init__(name, secret, "127.0.0.1", port)
+        super().__init__(name, secret, "127.0.0.1", port)  # type: ignore[no-untyped-call]
         for plugin in ("xep_0030", "xep_0199", "xep_0356"):
             self.register_plugin(plugin)
         self.presences: asyncio.Queue[Any] = asyncio.Queue()
@@ -85,12 +87,34 @@ class Gateway(slixmpp.ComponentXMPP):
             Callback("Delegated", MatchXPath(f"{{{COMPONENT}}}iq/{{{DELEGATION}}}delegation"), answer)
         )
 
+    def write_as(self, sender: str, recipient: str, body: str) -> None:
+        """Send a chat message in the name of a user (XEP-0356, 5)."""
+        message = _stanzas.Message()
+        message["from"], message["to"], message["type"], message["body"] = sender, recipient, "chat", body
+        self.rights.send_privileged_message(message)
+
+    async def ask_as(self, user: str, kind: str, payload: ET.Element) -> Any:
+        """Send a query to a user's own account in the name of the user (XEP-0356, 6); returns the answer to it."""
+        inner = _stanzas.Iq()
+        inner["type"], inner["from"], inner["to"], inner["id"] = kind, user, user, "on-behalf"
+        inner.append(payload)
+        wrapper = ET.Element(f"{{{PRIVILEGE}}}privileged_iq")
+        wrapper.append(inner.xml)
+        return (await ask(self, kind, user, wrapper)).xml.find(f".//{{{CLIENT}}}iq")
+
     async def next_presence(self, sender: str) -> Any:
         """The next presence from an address, bare."""
         while True:
             presence = await asyncio.wait_for(self.presences.get(), _PATIENCE)
             if presence["from"].bare == sender:
                 return presence
+
+
+async def ask(entity: Any, kind: str, recipient: str | None, payload: ET.Element) -> Any:
+    """Send a query as a client or a component; returns the answer, and raises IqError if it is an error."""
+    query = entity.make_iq(itype=kind, ito=recipient, ifrom=entity.boundjid)
+    query.append(payload)
+    return await query.send(timeout=_PATIENCE)
 
 
 @asynccontextmanager

@@ -17,13 +17,12 @@ from typing import Any
 import docker
 import pytest
 from cryptography import x509
-from slixmpp import Iq, Message
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
 from tests.integration import servers
 from tests.integration.clients import RefusedError, connected, log_in
-from tests.integration.gateways import CLIENT, PRIVILEGE, Gateway, attached
+from tests.integration.gateways import Gateway, ask, attached
 from tests.integration.servers import LoadedImage, Server
 from tests.integration.test_accounts import Registration
 
@@ -68,7 +67,7 @@ def developing(
     client: docker.DockerClient, image: LoadedImage, web_files: Path, **environment: str
 ) -> Iterator[Server]:
     """A server as the variant dev has it, with all its ports published; `environment` adds to its variables."""
-    server = Server(client, image, DEVELOPMENT | environment, {"ports": _PORTS})
+    server = Server(client, image, {**DEVELOPMENT, **environment}, {"ports": _PORTS})
     server.mounts[str(web_files)] = {"bind": "/usr/share/javascript/converse.js/dist", "mode": "ro"}
     try:
         server.start()
@@ -293,12 +292,12 @@ def test_a_gateway_reads_and_changes_contact_lists(workshop: Server, anchor: Pat
             connected(workshop.port(), TEST, PASSWORD, anchor) as user,
         ):
             await _advertised(gateway)
-            pushed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             await user.get_roster()
-            user.add_event_handler("roster_update", lambda push: pushed.done() or pushed.set_result(push))
+            pushes: asyncio.Queue[Any] = asyncio.Queue()
+            user.add_event_handler("roster_update", pushes.put_nowait)
             item = {"name": "Friend", "subscription": "both", "groups": ["Far"]}
             await gateway.rights.set_roster(TEST, {contact: item})
-            push = await asyncio.wait_for(pushed, 20)
+            push = await asyncio.wait_for(pushes.get(), 20)
             assert push["roster"]["items"][contact]["name"] == "Friend"
             roster = await gateway.rights.get_roster(TEST)
             found = roster["roster"]["items"][contact]
@@ -314,9 +313,7 @@ def test_a_gateway_writes_messages_in_the_name_of_a_user(workshop: Server, ancho
             connected(workshop.port(), OTHER, PASSWORD, anchor) as reader,
         ):
             await _advertised(gateway)
-            message = Message()
-            message["from"], message["to"], message["type"], message["body"] = TEST, OTHER, "chat", "From my phone"
-            gateway.rights.send_privileged_message(message)
+            gateway.write_as(TEST, OTHER, "From my phone")
             received = await asyncio.wait_for(reader.messages.get(), 20)
             assert (received["from"].bare, received["body"]) == (TEST, "From my phone")
 
@@ -345,28 +342,12 @@ def test_a_gateway_sees_the_presence_of_users_and_shows_that_of_its_contacts(wor
     asyncio.run(scenario())
 
 
-def _on_behalf(kind: str, payload: ET.Element) -> Iq:
-    iq = Iq()
-    iq["type"], iq["from"], iq["to"], iq["id"] = kind, TEST, TEST, "on-behalf"
-    iq.append(payload)
-    return iq
-
-
 def _publication(text: str) -> ET.Element:
     pubsub = ET.Element(f"{{{PUBSUB}}}pubsub")
     publish = ET.SubElement(pubsub, f"{{{PUBSUB}}}publish", node="urn:example:mood")
     item = ET.SubElement(publish, f"{{{PUBSUB}}}item", id="current")
     ET.SubElement(item, "{urn:example:mood}mood").text = text
     return pubsub
-
-
-async def _ask_on_behalf(gateway: Gateway, kind: str, payload: ET.Element) -> Any:
-    """Send a query in the name of a user (XEP-0356, 6); returns the answer to it."""
-    iq = gateway.make_iq(itype=kind, ito=TEST, ifrom=GATEWAY)
-    wrapper = ET.SubElement(iq.xml, f"{{{PRIVILEGE}}}privileged_iq")
-    wrapper.append(_on_behalf(kind, payload).xml)
-    answer = await iq.send(timeout=20)
-    return answer.xml.find(f".//{{{CLIENT}}}iq")
 
 
 def test_a_gateway_publishes_in_the_name_of_a_user(workshop: Server, anchor: Path) -> None:
@@ -376,14 +357,13 @@ def test_a_gateway_publishes_in_the_name_of_a_user(workshop: Server, anchor: Pat
             connected(workshop.port(), TEST, PASSWORD, anchor) as user,
         ):
             await _advertised(gateway)
-            assert (await _ask_on_behalf(gateway, "set", _publication("calm"))).get("type") == "result"
-            query = user.make_iq_get(ito=TEST)
-            pubsub = ET.SubElement(query.xml, f"{{{PUBSUB}}}pubsub")
+            assert (await gateway.ask_as(TEST, "set", _publication("calm"))).get("type") == "result"
+            pubsub = ET.Element(f"{{{PUBSUB}}}pubsub")
             ET.SubElement(pubsub, f"{{{PUBSUB}}}items", node="urn:example:mood")
-            answer = await query.send(timeout=20)
+            answer = await ask(user, "get", TEST, pubsub)
             assert [mood.text for mood in answer.xml.iter("{urn:example:mood}mood")] == ["calm"]
             with pytest.raises(IqError) as refused:
-                await _ask_on_behalf(gateway, "get", ET.Element("{jabber:iq:private}query"))
+                await gateway.ask_as(TEST, "get", ET.Element("{jabber:iq:private}query"))
             assert refused.value.iq.xml.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}forbidden") is not None
 
     asyncio.run(scenario())
@@ -398,9 +378,7 @@ def test_a_gateway_answers_in_place_of_the_server(workshop: Server, anchor: Path
             assert await asyncio.wait_for(gateway.delegated.get(), 20) == [DELEGATED]
             gateway.answer_delegated(f"{{{DELEGATED}}}answer", "from the gateway")
             for recipient in (DOMAIN, TEST, None):
-                query = user.make_iq_get(ito=recipient)
-                ET.SubElement(query.xml, f"{{{DELEGATED}}}question")
-                answer = await query.send(timeout=20)
+                answer = await ask(user, "get", recipient, ET.Element(f"{{{DELEGATED}}}question"))
                 assert [found.text for found in answer.xml.iter(f"{{{DELEGATED}}}answer")] == ["from the gateway"]
 
     asyncio.run(scenario())
@@ -411,9 +389,8 @@ def test_a_component_without_rights_has_none(client: docker.DockerClient, image:
 
         async def scenario() -> None:
             async with attached(server.port(5347), GATEWAY, SECRET) as gateway:
-                query = gateway.make_iq_get(queryxmlns="jabber:iq:roster", ito=TEST, ifrom=GATEWAY)
                 with pytest.raises(IqError):
-                    await query.send(timeout=20)
+                    await ask(gateway, "get", TEST, ET.Element("{jabber:iq:roster}query"))
                 assert not gateway.privileged.done()
             async with attached(server.port(5347), f"irc.{DOMAIN}", SECRET) as gateway:
                 assert (await _advertised(gateway)).message == "outgoing"

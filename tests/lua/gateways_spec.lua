@@ -76,7 +76,9 @@ return {
 		expect.equal(stand_ins.has(built.global.options.modules_enabled, "privilege"), false)
 	end },
 	{ "a domain of components gives rights to every name below it, and to nobody else", function()
-		local granted = entities(with_open { PROSODY_PRIVILEGED_COMPONENTS = "a.example", PROSODY_PRIVILEGE_MESSAGE = "none" })
+		local granted = entities(with_open {
+			PROSODY_PRIVILEGED_COMPONENTS = "a.example", PROSODY_PRIVILEGE_MESSAGE = "none";
+		})
 		expect.equal(granted["any.a.example"], { roster = "both", iq = usual_queries })
 		for _, name in ipairs { "a.example", "user@any.a.example", "any.b.example", "user@a.example" } do
 			expect.equal({ name, granted[name] }, { name })
