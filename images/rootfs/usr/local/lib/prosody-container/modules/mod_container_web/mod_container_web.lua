@@ -154,9 +154,18 @@ local function answer_file(event, path)
 	return serve_file(event, "/" .. rest)
 end
 
+-- The library for end-to-end encryption looks for this one beside the page, wherever it comes from itself.
+local encryption_library = "curve25519_compiled.wasm"
+
 module:provides("http", {
 	default_path = "/";
 	-- Nothing of this is for scripts of other pages.
 	cors = { enabled = false };
-	route = { ["GET /"] = answer_page, ["GET /web-client/*"] = answer_file };
+	route = {
+		["GET /"] = answer_page;
+		["GET /web-client/*"] = answer_file;
+		["GET /" .. encryption_library] = function(event)
+			return answer_file(event, "/" .. encryption_library)
+		end;
+	};
 })
