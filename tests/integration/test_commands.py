@@ -249,6 +249,16 @@ def test_a_server_in_the_background_is_refused(container: Container) -> None:
     assert "foreground" in outcome.errors
 
 
+@pytest.mark.parametrize("command", [("install", "mod_example"), ("remove", "mod_example"), ("list",)])
+def test_modules_are_not_installed_without_luarocks(
+    client: docker.DockerClient, image: LoadedImage, command: tuple[str, ...]
+) -> None:
+    outcome = servers.run(client, image, "prosodyctl", *command)
+    assert outcome.status == 64
+    assert "needs luarocks" in outcome.text
+    assert "/etc/prosody/modules" in outcome.text
+
+
 def test_there_is_no_shell(client: docker.DockerClient, image: LoadedImage) -> None:
     for shell in ("/bin/sh", "/bin/bash", "/bin/busybox"):
         with pytest.raises(docker.errors.APIError, match="no such file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import http.client
 import json
 import re
@@ -22,7 +23,7 @@ from slixmpp.xmlstream import ET
 
 from tests.integration import servers
 from tests.integration.clients import RefusedError, connected, log_in
-from tests.integration.gateways import Gateway, ask, attached
+from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, ask, attached
 from tests.integration.servers import LoadedImage, Server
 from tests.integration.test_accounts import Registration
 
@@ -367,6 +368,43 @@ def test_a_gateway_publishes_in_the_name_of_a_user(workshop: Server, anchor: Pat
             assert refused.value.iq.xml.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}forbidden") is not None
 
     asyncio.run(scenario())
+
+
+def test_a_refusal_is_a_stanza_and_nothing_else(workshop: Server) -> None:
+    """Strict parsers end a stream that has text between stanzas (RFC 6120, 4.9.3.1)."""
+    name = f"strict.{DOMAIN}"
+    parser: Any = ET.XMLPullParser(("start", "end"))
+    with socket.create_connection(("127.0.0.1", workshop.port(5347)), timeout=20) as connection:
+
+        def exchange(text: str, event: str, tag: str, identifier: str = "") -> Any:
+            """Send something, and wait for the beginning or the end of an element."""
+            connection.sendall(text.encode())
+            while True:
+                for found, element in parser.read_events():
+                    if found == event and element.tag.endswith(tag) and identifier in (element.get("id") or ""):
+                        return element
+                chunk = connection.recv(65536)
+                assert chunk, "the server closed the connection"
+                parser.feed(chunk)
+
+        opening = f"<stream:stream to='{name}' xmlns='{COMPONENT}' xmlns:stream='http://etherx.jabber.org/streams'>"
+        stream = exchange(opening, "start", "stream")
+        digest = hashlib.sha1((stream.get("id") + SECRET).encode()).hexdigest()  # noqa: S324  (XEP-0114)
+        exchange(f"<handshake>{digest}</handshake>", "end", "handshake")
+        refused = (
+            f"<iq type='get' id='refused' from='{name}' to='{TEST}'><privileged_iq xmlns='{PRIVILEGE}'>"
+            f"<iq type='get' id='inner' from='{TEST}' to='{TEST}' xmlns='{CLIENT}'><query xmlns='jabber:iq:private'/>"
+            "</iq></privileged_iq></iq>"
+        )
+        answer = exchange(refused, "end", "iq", "refused")
+        exchange(
+            f"<iq type='get' id='last' from='{name}' to='{DOMAIN}'><ping xmlns='urn:xmpp:ping'/></iq>",
+            "end",
+            "iq",
+            "last",
+        )
+    assert answer.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}forbidden") is not None
+    assert not [child.tail for child in stream if child.tail]
 
 
 def test_a_gateway_answers_in_place_of_the_server(workshop: Server, anchor: Path) -> None:

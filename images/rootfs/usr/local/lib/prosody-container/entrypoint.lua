@@ -198,7 +198,20 @@ local function use_shell_configuration(result)
 	pposix.setenv("PROSODY_CONFIG", root .. "/shell.cfg.lua")
 end
 
+-- Commands that Prosody leaves to luarocks, and without it (and a shell) claims to have done.
+local asks_luarocks = { install = true, remove = true, list = true }
+
+local function stop_without_luarocks(command)
+	for directory in (os.getenv("PATH") or ""):gmatch("[^:]+") do
+		if require("lfs").attributes(directory .. "/luarocks", "mode") == "file" then return end
+	end
+	stop(exit_status.usage, ("prosodyctl %s needs luarocks, which is not in this image.\n"):format(command)
+		.. "Put the folder of a module, mod_NAME with mod_NAME.lua in it, into /etc/prosody/modules and name it in\n"
+		.. "PROSODY_ENABLE_MODULES; the command \"modules\" lists what is there.")
+end
+
 local function run_control(arguments)
+	if asks_luarocks[arguments[1]] then stop_without_luarocks(arguments[1]) end
 	-- Prosody's own status command wants a pid file; the health check answers the question better.
 	if arguments[1] == "status" and #arguments == 1 then return dofile(root .. "/health.lua") end
 	if (arguments[1] == "adduser" or arguments[1] == "passwd") and arguments[2] and is_mute() then

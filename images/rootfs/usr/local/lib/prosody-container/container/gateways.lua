@@ -83,6 +83,7 @@ function gateways.apply(values, hosts, components, template)
 					or list_delegations(values)
 				host.origins[feature.option] = feature.origin
 				host:enable(feature.module, feature.origin)
+				if feature.module == "privilege" then host:enable("container_privileges") end
 			end
 			for _, component in ipairs(components) do component:enable(feature.module, feature.origin) end
 			template:enable(feature.module, feature.origin)
