@@ -129,7 +129,7 @@ return {
 	{ name = "PROSODY_IMPORT_CERTIFICATE_DIRECTORIES", type = "list", of = "path", base = "/etc/prosody" };
 	{ name = "PROSODY_SELF_SIGNED", type = "boolean", default = "true" };
 	{ name = "PROSODY_OWN_AUTHORITY", type = "boolean", default = "false" };
-	{ name = "PROSODY_PUBLISH_CERTIFICATE", type = "boolean", default = "false", enables = "container_authority" };
+	{ name = "PROSODY_PUBLISH_CERTIFICATE", type = "boolean", default = "false" };
 	{ name = "PROSODY_TLS_PROFILE", type = "enum", allowed = { "modern", "intermediate", "old", "legacy" }, option = { "tls_profile" } };
 	{ name = "PROSODY_TLS_CIPHERS", type = "string", option = { "ssl.ciphers" }, scope = "host" };
 	{ name = "PROSODY_TLS_CURVES", type = "list", of = "string", option = { "ssl.curveslist" }, scope = "host" };
@@ -307,7 +307,7 @@ return {
 	{ name = "PROSODY_ADVERTISE_WEBSOCKET", type = "boolean", module = "http_altconnect", option = { "advertise_websocket" }, scope = "host" };
 	{ name = "PROSODY_HTTP_FILES_DIR", type = "path", base = "/etc/prosody", enables = "http_files", option = { "http_files_dir" }, scope = "host" };
 	{ name = "PROSODY_HTTP_DIR_LISTING", type = "boolean", module = "http_files", option = { "http_dir_listing" }, scope = "host" };
-	{ name = "PROSODY_WEB_CLIENT", type = "boolean", default = "false", enables = "container_web", scope = "host" };
+	{ name = "PROSODY_WEB_CLIENT", type = "boolean", default = "false", scope = "host" };
 	{ name = "PROSODY_WEB_CLIENT_DIR", type = "path", base = "/etc/prosody", default = "/usr/share/javascript/converse.js/dist", module = "container_web", option = { "container_web_directory" }, scope = "host" };
 	{ name = "PROSODY_WEB_CLIENT_SETTINGS", type = "json", of = "object", module = "container_web", option = { "container_web_settings" }, scope = "host" };
 	{ name = "PROSODY_TURN_SECRET", type = "text", secret = true, enables = "turn_external", option = { "turn_external_secret" }, scope = "host" };

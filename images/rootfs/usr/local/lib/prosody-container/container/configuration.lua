@@ -148,6 +148,14 @@ function specials.PROSODY_WEB_REGISTRATION(target, value, _, origin)
 	if value then target:enable("register_web", origin) end
 end
 
+function specials.PROSODY_WEB_CLIENT(target, value, _, origin)
+	if value then target:enable("container_web", origin) end
+end
+
+function specials.PROSODY_PUBLISH_CERTIFICATE(target, value, _, origin)
+	if value then target:enable("container_authority", origin) end
+end
+
 function specials.PROSODY_PASSWORD_HASH(target, value, context, origin)
 	target:set("password_hash", choose_password_hash(value, context.storage, context.surroundings), origin)
 end
