@@ -21,11 +21,14 @@ from cryptography import x509
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
-from tests.integration import servers
+from scripts import paths
+from tests.integration import browsers, servers
 from tests.integration.clients import RefusedError, connected, log_in
+from tests.integration.conftest import Images
 from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, ask, attached
 from tests.integration.servers import LoadedImage, Server
 from tests.integration.test_accounts import Registration
+from tests.integration.web_client import WebClient
 
 DOMAIN = "localhost"
 TEST, OTHER, PASSWORD, SECRET = f"test@{DOMAIN}", f"other@{DOMAIN}", "password", "secret"
@@ -52,6 +55,7 @@ DEVELOPMENT: Mapping[str, str] = {
     "PROSODY_PUBLISH_CERTIFICATE": "true",
     "PROSODY_WEB_CLIENT": "true",
 }
+SCREENSHOT = paths.DIST / "test-artifacts" / "web-client.png"
 _PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5223, 5280, 5281, 5347)}
 _WEB_FILES = {
     "converse.min.js": b"export default {};\n",
@@ -559,3 +563,39 @@ def test_settings_are_added_and_cannot_leave_their_element(
     # Behind a reverse proxy: its path, and whatever name and port the browser used.
     assert parts.settings["bosh_service_url"] == "/xmpp/http-bind"
     assert parts.settings["websocket_url"] == "/xmpp/xmpp-websocket"
+
+
+# ---- The web client in a browser
+
+
+def test_somebody_at_a_browser_logs_in_writes_and_reads(
+    client: docker.DockerClient, images: Images, tmp_path: Path
+) -> None:
+    """In the image that has the client; the other side of the conversation is slixmpp."""
+    ports = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5280, browsers.PORT)}
+    server = Server(client, images.load("dev"), DEVELOPMENT, {"ports": ports})
+    try:
+        server.start()
+        server.wait_for(lambda: "Running periodic tasks" in server.log(), "accounts are made")
+        anchor = tmp_path / "certificate.pem"
+        anchor.write_bytes(get(server, "/certificate.pem").body)
+        with browsers.browsing(client, server) as browser:
+            asyncio.run(_converse(server, WebClient(browser, "http://localhost:5280/"), anchor))
+    finally:
+        server.remove()
+
+
+async def _converse(server: Server, web_client: WebClient, anchor: Path) -> None:
+    async with connected(server.port(), OTHER, PASSWORD, anchor) as partner:
+        try:
+            await asyncio.to_thread(web_client.log_in, "test", PASSWORD)
+            await asyncio.to_thread(web_client.open_chat, OTHER)
+            await asyncio.to_thread(web_client.say, "Hello from a browser")
+            assert await partner.next_message() == "Hello from a browser"
+            partner.say(TEST, "Hello from slixmpp")
+            await asyncio.to_thread(web_client.wait_for_message, "Hello from slixmpp")
+        finally:
+            web_client.keep_screenshot(SCREENSHOT)
+            print(f"screenshot: {SCREENSHOT}")
+    assert web_client.faults() == []
+    assert web_client.answered_hosts() == {"localhost:5280"}

@@ -1,5 +1,6 @@
--- Refuses queries in the name of users that a component has no right to (XEP-0356), before mod_privilege does: that one
--- writes a number behind the refusal, and text between stanzas is where strict parsers end a stream (RFC 6120, 4.9.3.1).
+-- Refuses queries in the name of users that a component has no right to (XEP-0356), before mod_privilege does: that
+-- one writes a number behind the refusal, and text between stanzas is where strict parsers end a stream (RFC 6120,
+-- 4.9.3.1).
 
 -- luacheck: globals module
 
