@@ -9,7 +9,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +21,7 @@ from cryptography import x509
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
-from scripts import paths
+from scripts import paths, variants
 from tests.integration import browsers, servers
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images
@@ -35,27 +35,10 @@ TEST, OTHER, PASSWORD, SECRET = f"test@{DOMAIN}", f"other@{DOMAIN}", "password",
 GATEWAY = f"gateway.{DOMAIN}"
 DELEGATED = "urn:example:delegated"
 PUBSUB = "http://jabber.org/protocol/pubsub"
-# What the variant dev sets; here given to the image that every other variant is made from.
-DEVELOPMENT: Mapping[str, str] = {
-    "PROSODY_DEVELOPMENT": "true",
-    "PROSODY_DOMAIN": DOMAIN,
-    "PROSODY_ACCOUNTS": json.dumps([f"{address}:{PASSWORD}" for address in (f"admin@{DOMAIN}", TEST, OTHER)]),
-    "PROSODY_ADMINS": f"admin@{DOMAIN}",
-    "PROSODY_ALLOW_REGISTRATION": "true",
-    "PROSODY_C2S_REQUIRE_ENCRYPTION": "false",
-    "PROSODY_COMPONENT_DOMAINS": DOMAIN,
-    "PROSODY_COMPONENT_SECRET": SECRET,
-    "PROSODY_CONSIDER_BOSH_SECURE": "true",
-    "PROSODY_CONSIDER_WEBSOCKET_SECURE": "true",
-    "PROSODY_DELEGATIONS": f"{DELEGATED}={GATEWAY}",
-    "PROSODY_LOGLEVEL": "debug",
-    "PROSODY_OWN_AUTHORITY": "true",
-    "PROSODY_PRIVILEGED_COMPONENTS": DOMAIN,
-    "PROSODY_PRIVILEGE_PRESENCE": "roster",
-    "PROSODY_PUBLISH_CERTIFICATE": "true",
-    "PROSODY_WEB_CLIENT": "true",
-}
+# What the variant dev sets; most tests give it to the image that every other variant is made from.
+DEVELOPMENT = variants.load("dev").image.environment
 SCREENSHOT = paths.DIST / "test-artifacts" / "web-client.png"
+_COMPONENTS = ("conference", "pubsub", "upload")
 _PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5223, 5280, 5281, 5347)}
 _WEB_FILES = {
     "converse.min.js": b"export default {};\n",
@@ -194,7 +177,7 @@ def test_the_authority_is_for_the_served_names_only_and_cannot_sign_any_more(wor
     constraints = authority.extensions.get_extension_for_class(x509.NameConstraints)
     permitted = constraints.value.permitted_subtrees or []
     assert constraints.critical
-    assert {name.value for name in permitted} == {DOMAIN, f"conference.{DOMAIN}", f"upload.{DOMAIN}"}
+    assert {name.value for name in permitted} == {DOMAIN} | {f"{part}.{DOMAIN}" for part in _COMPONENTS}
     basic = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
     assert (basic.ca, basic.path_length) == (True, 0)
     # The only key that is kept is that of the server.
@@ -565,24 +548,52 @@ def test_settings_are_added_and_cannot_leave_their_element(
     assert parts.settings["websocket_url"] == "/xmpp/xmpp-websocket"
 
 
-# ---- The web client in a browser
+# ---- The variant itself, and its web client in a browser
 
 
-def test_somebody_at_a_browser_logs_in_writes_and_reads(
-    client: docker.DockerClient, images: Images, tmp_path: Path
-) -> None:
-    """In the image that has the client; the other side of the conversation is slixmpp."""
-    ports = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5280, browsers.PORT)}
-    server = Server(client, images.load("dev"), DEVELOPMENT, {"ports": ports})
+@pytest.fixture
+def dev(client: docker.DockerClient, images: Images) -> Iterator[Server]:
+    """The variant as it is: one command, and no variable but the one that tells the tests what it is anyway."""
+    ports = _PORTS | {f"{browsers.PORT}/tcp": ("127.0.0.1", None)}
+    server = Server(client, images.load("dev"), {"PROSODY_DOMAIN": DOMAIN}, {"ports": ports})
     try:
         server.start()
         server.wait_for(lambda: "Running periodic tasks" in server.log(), "accounts are made")
-        anchor = tmp_path / "certificate.pem"
-        anchor.write_bytes(get(server, "/certificate.pem").body)
-        with browsers.browsing(client, server) as browser:
-            asyncio.run(_converse(server, WebClient(browser, "http://localhost:5280/"), anchor))
+        yield server
     finally:
         server.remove()
+
+
+def test_the_variant_needs_no_variables(dev: Server, tmp_path: Path) -> None:
+    anchor = tmp_path / "certificate.pem"
+    anchor.write_bytes(get(dev, "/certificate.pem").body)
+    for address in (f"admin@{DOMAIN}", TEST, OTHER):
+        log_in(dev.port(), address, PASSWORD, anchor)
+    assert "prosody:operator" in dev.shell(f"user:role('admin@{DOMAIN}')")
+
+    async def scenario() -> None:
+        async with attached(dev.port(5347), GATEWAY, SECRET) as gateway:
+            granted = await _advertised(gateway)
+            assert (granted.roster, granted.message, granted.presence) == ("both", "outgoing", "roster")
+            assert granted.iq["urn:xmpp:http:upload:0"] == "get"
+            assert await asyncio.wait_for(gateway.delegated.get(), 20) == [DELEGATED]
+
+    asyncio.run(scenario())
+
+
+def test_the_variant_has_a_shell(dev: Server) -> None:
+    outcome = dev.execute(
+        "bash", "-c", "find /etc/prosody -maxdepth 1 -type d | sort | sed 's:.*/::' | grep -v prosody"
+    )
+    assert outcome.output.split() == ["certs", "conf.d", "modules"], outcome.text
+
+
+def test_the_web_client_logs_in_writes_and_reads(client: docker.DockerClient, dev: Server, tmp_path: Path) -> None:
+    """The other side of the conversation is slixmpp."""
+    anchor = tmp_path / "certificate.pem"
+    anchor.write_bytes(get(dev, "/certificate.pem").body)
+    with browsers.browsing(client, dev) as browser:
+        asyncio.run(_converse(dev, WebClient(browser, "http://localhost:5280/"), anchor))
 
 
 async def _converse(server: Server, web_client: WebClient, anchor: Path) -> None:
