@@ -9,7 +9,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,6 +23,7 @@ from slixmpp.xmlstream import ET
 
 from scripts import paths, variants
 from tests.integration import browsers, servers
+from tests.integration.authority import Authority
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images
 from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, ask, attached
@@ -34,6 +35,7 @@ DOMAIN = "localhost"
 TEST, OTHER, PASSWORD, SECRET = f"test@{DOMAIN}", f"other@{DOMAIN}", "password", "secret"
 GATEWAY = f"gateway.{DOMAIN}"
 DELEGATED = "urn:example:delegated"
+ITEMS = "http://jabber.org/protocol/disco#items"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 # What the variant dev sets; most tests give it to the image that every other variant is made from.
 DEVELOPMENT = variants.load("dev").image.environment
@@ -52,11 +54,19 @@ _WEB_FILES = {
 
 @contextmanager
 def developing(
-    client: docker.DockerClient, image: LoadedImage, web_files: Path, **environment: str
+    client: docker.DockerClient,
+    image: LoadedImage,
+    web_files: Path,
+    mounts: Mapping[str, str] | None = None,
+    **environment: str,
 ) -> Iterator[Server]:
-    """A server as the variant dev has it, with all its ports published; `environment` adds to its variables."""
+    """A server as the variant dev has it, with all its ports published.
+
+    `mounts` says which folders are in the container, and where; `environment` adds to its variables.
+    """
     server = Server(client, image, {**DEVELOPMENT, **environment}, {"ports": _PORTS})
-    server.mounts[str(web_files)] = {"bind": "/usr/share/javascript/converse.js/dist", "mode": "ro"}
+    for source, place in ({str(web_files): "/usr/share/javascript/converse.js/dist"} | dict(mounts or {})).items():
+        server.mounts[source] = {"bind": place, "mode": "ro"}
     try:
         server.start()
         server.wait_for(lambda: "Running periodic tasks" in server.log(), "accounts are made")
@@ -202,6 +212,19 @@ def test_the_authority_can_be_had_in_three_ways_and_its_key_in_none(workshop: Se
     assert "PRIVATE" not in outcome.output
 
 
+def test_with_a_certificate_of_ones_own_there_is_nothing_to_import(
+    client: docker.DockerClient, image: LoadedImage, web_files: Path, tmp_path: Path
+) -> None:
+    pair = Authority().issue([DOMAIN, *(f"{part}.{DOMAIN}" for part in _COMPONENTS)])
+    certificates = tmp_path / "certs"
+    certificates.mkdir()
+    for name, content in (("own.crt", pair.full), ("own.key", pair.key)):
+        (certificates / name).write_bytes(content)
+        (certificates / name).chmod(0o644)
+    with developing(client, image, web_files, mounts={str(certificates): "/etc/prosody/certs"}) as server:
+        assert get(server, "/certificate.pem").status == 404
+
+
 def test_the_authority_stays(client: docker.DockerClient, image: LoadedImage, web_files: Path) -> None:
     with developing(client, image, web_files) as server:
         before = get(server, "/certificate.pem").body
@@ -222,11 +245,18 @@ def _hosts(server: Server) -> str:
     return server.shell("host:list()")
 
 
-def test_a_component_of_any_name_logs_in(workshop: Server) -> None:
+def test_a_component_of_any_name_logs_in_and_is_found(workshop: Server, anchor: Path) -> None:
     async def scenario() -> None:
         for name in (GATEWAY, f"irc.{DOMAIN}", f"deeper.irc.{DOMAIN}"):
-            async with attached(workshop.port(5347), name, SECRET):
+            async with (
+                attached(workshop.port(5347), name, SECRET),
+                connected(workshop.port(), TEST, PASSWORD, anchor) as user,
+            ):
                 assert name in _hosts(workshop)
+                parent = name.partition(".")[2]
+                if parent == DOMAIN:
+                    items = await ask(user, "get", parent, ET.Element(f"{{{ITEMS}}}query"))
+                    assert name in [item.get("jid") for item in items.xml.iter(f"{{{ITEMS}}}item")]
 
     asyncio.run(scenario())
 
@@ -405,6 +435,10 @@ def test_a_gateway_answers_in_place_of_the_server(workshop: Server, anchor: Path
             for recipient in (DOMAIN, TEST, None):
                 answer = await ask(user, "get", recipient, ET.Element(f"{{{DELEGATED}}}question"))
                 assert [found.text for found in answer.xml.iter(f"{{{DELEGATED}}}answer")] == ["from the gateway"]
+        async with connected(workshop.port(), TEST, PASSWORD, anchor) as user:
+            with pytest.raises(IqError) as refused:
+                await ask(user, "get", DOMAIN, ET.Element(f"{{{DELEGATED}}}question"))
+            assert refused.value.condition == "service-unavailable"
 
     asyncio.run(scenario())
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts import mirrors, paths
+from scripts import mirrors, paths, variants
 from scripts.catalogue import page
 
 README = (paths.ROOT / "README.md").read_text()
@@ -33,6 +33,16 @@ def test_no_file_names_a_package_registry_of_this_machine() -> None:
     for path in tracked():
         text = path.read_bytes().decode(errors="replace")
         assert not [host for host in hosts if host and host in text], path
+
+
+def test_only_the_variant_for_developers_has_known_secrets() -> None:
+    found = {
+        name
+        for name in variants.names()
+        for variable in variants.load(name).image.environment
+        if re.search(r"SECRET|PASSWORD|ACCOUNTS", variable)
+    }
+    assert found == {"dev"}
 
 
 def test_requirements_are_pinned_by_hash() -> None:
