@@ -93,10 +93,13 @@ class Gateway(slixmpp.ComponentXMPP):
         message["from"], message["to"], message["type"], message["body"] = sender, recipient, "chat", body
         self.rights.send_privileged_message(message)
 
-    async def ask_as(self, user: str, kind: str, payload: ET.Element) -> Any:
-        """Send a query to a user's own account in the name of the user (XEP-0356, 6); returns the answer to it."""
+    async def ask_as(self, user: str, kind: str, payload: ET.Element, recipient: str | None = None) -> Any:
+        """Send a query in the name of a user, to the user's own account unless there is a `recipient` (XEP-0356, 6).
+
+        Returns the answer to it.
+        """
         inner = _stanzas.Iq()
-        inner["type"], inner["from"], inner["to"], inner["id"] = kind, user, user, "on-behalf"
+        inner["type"], inner["from"], inner["to"], inner["id"] = kind, user, recipient or user, "on-behalf"
         inner.append(payload)
         wrapper = ET.Element(f"{{{PRIVILEGE}}}privileged_iq")
         wrapper.append(inner.xml)

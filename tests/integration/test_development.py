@@ -36,6 +36,7 @@ TEST, OTHER, PASSWORD, SECRET = f"test@{DOMAIN}", f"other@{DOMAIN}", "password",
 GATEWAY = f"gateway.{DOMAIN}"
 DELEGATED = "urn:example:delegated"
 ITEMS = "http://jabber.org/protocol/disco#items"
+UPLOAD = "urn:xmpp:http:upload:0"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 # What the variant dev sets; most tests give it to the image that every other variant is made from.
 DEVELOPMENT = variants.load("dev").image.environment
@@ -609,7 +610,10 @@ def test_the_variant_needs_no_variables(dev: Server, tmp_path: Path) -> None:
         async with attached(dev.port(5347), GATEWAY, SECRET) as gateway:
             granted = await _advertised(gateway)
             assert (granted.roster, granted.message, granted.presence) == ("both", "outgoing", "roster")
-            assert granted.iq["urn:xmpp:http:upload:0"] == "get"
+            file = {"filename": "picture.png", "size": "2048", "content-type": "image/png"}
+            request = ET.Element(f"{{{UPLOAD}}}request", file)
+            slot = await gateway.ask_as(TEST, "get", request, f"upload.{DOMAIN}")
+            assert slot.find(f"{{{UPLOAD}}}slot/{{{UPLOAD}}}put").get("url").endswith("/picture.png")
             assert await asyncio.wait_for(gateway.delegated.get(), 20) == [DELEGATED]
 
     asyncio.run(scenario())
