@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import pytest
@@ -626,12 +627,28 @@ def test_the_variant_has_a_shell(dev: Server) -> None:
     assert outcome.output.split() == ["certs", "conf.d", "modules"], outcome.text
 
 
-def test_the_web_client_logs_in_writes_and_reads(client: docker.DockerClient, dev: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["http://localhost:5280/", "https://localhost:5281/"])
+def test_the_web_client_logs_in_writes_and_reads(
+    client: docker.DockerClient, dev: Server, tmp_path: Path, address: str
+) -> None:
     """The other side of the conversation is slixmpp."""
     anchor = tmp_path / "certificate.pem"
     anchor.write_bytes(get(dev, "/certificate.pem").body)
-    with browsers.browsing(client, dev) as browser:
-        asyncio.run(_converse(dev, WebClient(browser, "http://localhost:5280/"), anchor))
+    anchor.chmod(0o644)
+    with browsers.browsing(client, dev, anchor) as browser:
+        web_client = WebClient(browser, address)
+        asyncio.run(_converse(dev, web_client, anchor))
+        assert web_client.faults() == []
+        assert web_client.answered_hosts() == {urlsplit(address).netloc}
+
+
+def test_a_browser_does_not_trust_another_authority(client: docker.DockerClient, dev: Server, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_bytes(Authority().root)
+    other.chmod(0o644)
+    with browsers.browsing(client, dev, other) as browser:
+        browser.get("https://localhost:5281/")
+        assert "ERR_CERT_AUTHORITY_INVALID" in browser.page_source
 
 
 async def _converse(server: Server, web_client: WebClient, anchor: Path) -> None:
@@ -646,5 +663,3 @@ async def _converse(server: Server, web_client: WebClient, anchor: Path) -> None
         finally:
             web_client.keep_screenshot(SCREENSHOT)
             print(f"screenshot: {SCREENSHOT}")
-    assert web_client.faults() == []
-    assert web_client.answered_hosts() == {"localhost:5280"}
