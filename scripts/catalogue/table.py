@@ -13,7 +13,7 @@ PATH = paths.IMAGES / "rootfs/usr/local/lib/prosody-container/container/catalogu
 # Keys of an entry that the image needs; everything else is for people.
 _KEYS = (
     "type", "of", "keys", "separator", "optional", "words", "none", "minimum", "maximum", "base", "default", "fallback",
-    "secret", "module", "enables", "risk",
+    "secret", "module", "enables", "risk", "jitsi",
 )  # fmt: skip
 _LEAST_INTEGER = -(2**63)
 

@@ -311,6 +311,7 @@ end)
 
 case("each dangerous value is worth a note", function()
 	local needed = {
+		PROSODY_JWT_ALLOW_EMPTY = { PROSODY_AUTHENTICATION = "json_web_token", PROSODY_JWT_SECRET = ("s"):rep(32) };
 		PROSODY_ALLOW_ANONYMOUS_S2S = { PROSODY_AUTHENTICATION = "anonymous" };
 		PROSODY_PROXY65_OPEN_ACCESS = { PROSODY_PROXY65_DOMAIN = "proxy.a.example" };
 	}

@@ -6,6 +6,7 @@ local checks = require "container.checks"
 local configuration = require "container.configuration"
 local environment = require "container.environment"
 local hosts = require "container.hosts"
+local jitsi = require "container.jitsi"
 local storage = require "container.storage"
 local types = require "container.types"
 
@@ -145,6 +146,8 @@ function stand_ins.build(variables, more)
 	assert(#problems == 0, table.concat(problems, "\n"))
 	result.ascii = function(host) return host end
 	result.surroundings = stand_ins.surroundings(more.surroundings)
+	result.is_jitsi = jitsi.is_on(result, catalogue)
+	jitsi.complete(result)
 	result.storage = storage.decide(result.values, result.origins, result.others, result.surroundings)
 	result.plan = hosts.plan(result.values, result.origins, more.host_files or false, more.file_hosts)
 	for _, other in ipairs(result.others) do

@@ -4,8 +4,10 @@ local configuration = require "container.configuration"
 local development = require "container.development"
 local gateways = require "container.gateways"
 local hosts = require "container.hosts"
+local jitsi = require "container.jitsi"
 local storage = require "container.storage"
 local suggestion = require "container.suggestion"
+local token_checks = require "container.token_checks"
 local types = require "container.types"
 
 local checks = {}
@@ -363,6 +365,8 @@ function checks.find(result, catalogue)
 	if not next(result.invalid or {}) then check_effects(result, catalogue, report) end
 	check_services(result, report)
 	check_web_client(result, report)
+	jitsi.check(result, catalogue, report)
+	token_checks.check(result, report)
 	check_rest(result, report)
 	return report.problems, report.notes
 end

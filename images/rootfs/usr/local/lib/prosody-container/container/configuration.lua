@@ -6,6 +6,7 @@
 
 local gateways = require "container.gateways"
 local hosts = require "container.hosts"
+local jitsi = require "container.jitsi"
 local storage = require "container.storage"
 local types = require "container.types"
 
@@ -409,6 +410,7 @@ function configuration.build(result, catalogue)
 			built.components[index]:set("component_secret", planned.secret, "PROSODY_EXTERNAL_COMPONENTS", true)
 		end
 	end
+	jitsi.configure(result, built)
 	set_log(global, values, origins)
 	set_storage(global, result.storage)
 	set_certificates(global, values, plan, surroundings)

@@ -129,6 +129,12 @@ return {
 		obsolete = "auth_internal_hashed";
 	};
 	{
+		name = "auth_json_web_token";
+		summary = "Lets people in who have a signed JSON Web Token (RFC 7519), in their web address or as password.";
+		origin = "image";
+		scope = "host";
+	};
+	{
 		name = "auth_ldap";
 		summary = "Checks passwords in an LDAP directory.";
 		origin = "prosody";
@@ -376,6 +382,12 @@ return {
 		scope = "host";
 	};
 	{
+		name = "focus_proxy";
+		summary = "Component that stands for an account, so that participants of a Jitsi conference find Jicofo.";
+		origin = "image";
+		scope = "component";
+	};
+	{
 		name = "groups";
 		summary = "Puts users into each other's contact lists by groups written in a file.";
 		origin = "prosody";
@@ -621,6 +633,12 @@ return {
 		scope = "muc";
 	};
 	{
+		name = "muc_json_web_token";
+		summary = "Opens rooms for those whose JSON Web Token names them, with the affiliation that it gives.";
+		origin = "image";
+		scope = "muc";
+	};
+	{
 		name = "muc_limits";
 		summary = "Limits how fast messages and joins come into a room.";
 		origin = "prosody-modules";
@@ -648,6 +666,12 @@ return {
 		name = "muc_notifications";
 		summary = "Tells members who are not in a room about new messages there.";
 		origin = "prosody-modules";
+		scope = "muc";
+	};
+	{
+		name = "muc_occupant_limit";
+		summary = "Limits how many people can be in a room at the same time.";
+		origin = "image";
 		scope = "muc";
 	};
 	{

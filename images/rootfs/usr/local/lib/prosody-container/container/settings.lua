@@ -7,6 +7,7 @@ local encodings = require "prosody.util.encodings"
 local environment = require "container.environment"
 local files = require "container.files"
 local hosts = require "container.hosts"
+local jitsi = require "container.jitsi"
 local json = require "prosody.util.json"
 local drop_ins = require "container.drop_ins"
 local storage = require "container.storage"
@@ -100,7 +101,10 @@ function settings.read(get, names)
 		result.invalid = invalid
 	end
 	result.ascii = preparations.ascii
-	result.surroundings = surroundings.gather(result.values)
+	result.is_jitsi = jitsi.is_on(result, catalogue)
+	result.surroundings = surroundings.gather(result.values, result.is_jitsi)
+	result.source_texts = jitsi.find_source_texts(source.get)
+	jitsi.complete(result)
 	result.storage = storage.decide(result.values, result.origins, result.others, result.surroundings)
 	result.plan = hosts.plan(result.values, result.origins, #drop_ins.host_files(result.values) > 0,
 		drop_ins.hosts_in(result.surroundings.drop_ins))

@@ -32,8 +32,13 @@ function surroundings.host_name()
 end
 
 --- Folders of modules, the user's own first.
-local function plugin_paths(values)
+local function plugin_paths(values, is_jitsi)
 	local paths = table.move(values.PROSODY_PLUGIN_PATHS or {}, 1, #(values.PROSODY_PLUGIN_PATHS or {}), 1, {})
+	if is_jitsi then
+		-- Where docker-jitsi-meet has its volume, and where Jitsi's own modules are.
+		table.insert(paths, 1, "/prosody-plugins-custom")
+		table.move({ "/prosody-plugins", "/prosody-plugins-contrib" }, 1, 2, #paths + 1, paths)
+	end
 	if values.ENABLE_MODULE_PATHS then
 		for _, name in ipairs { "modules-custom", "modules-community-enable" } do
 			paths[#paths + 1] = "/usr/lib/prosody/" .. name
@@ -113,9 +118,9 @@ function surroundings.own_pair(domain)
 	return surroundings.own_certificates .. "/" .. domain
 end
 
---- Looks around, for the values of the environment.
-function surroundings.gather(values)
-	local paths = plugin_paths(values)
+--- Looks around, for the values of the environment. is_jitsi: whether it is a Jitsi deployment's
+function surroundings.gather(values, is_jitsi)
+	local paths = plugin_paths(values, is_jitsi)
 	local found_drop_ins, faults = drop_ins.find(values)
 	local runtime_directory = runtime.directory()
 	local certificates = values.PROSODY_CERTIFICATES or {}

@@ -67,7 +67,8 @@ local function ensure_account(account, role)
 		module:log("warn", "Cannot look for the account %s yet: %s", address, failure)
 		return false
 	elseif stored or usermanager.user_exists(account.username, module.host) then
-		if account.password and module:get_option_boolean("container_accounts_overwrite", false)
+		if account.password
+			and (account.overwrite or module:get_option_boolean("container_accounts_overwrite", false))
 			and not usermanager.test_password(account.username, module.host, account.password) then
 			local changed, reason = usermanager.set_password(account.username, account.password, module.host)
 			if not changed then module:log("error", "The password of %s could not be set: %s", address, reason) end
