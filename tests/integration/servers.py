@@ -58,6 +58,7 @@ class Server:
     environment: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
     mounts: dict[str, dict[str, str]] = field(default_factory=dict)
+    domain: str = DOMAIN
     container: Container | None = None
     volume: Volume | None = None
 

@@ -165,10 +165,11 @@ class WebSocket:
     def send(self, text: str) -> None:
         """Send a text message in one frame; those of clients are masked (RFC 6455, 5.3)."""
         payload = text.encode()
-        assert len(payload) < 126, "longer frames have another header"
+        short = len(payload) < 126
+        length = bytes([0x80 | len(payload)]) if short else b"\xfe" + len(payload).to_bytes(2, "big")
         mask = secrets.token_bytes(4)
         masked = bytes(octet ^ mask[index % 4] for index, octet in enumerate(payload))
-        self._socket.sendall(bytes([0x81, 0x80 | len(payload)]) + mask + masked)
+        self._socket.sendall(b"\x81" + length + mask + masked)
 
     def receive(self) -> ET.Element:
         """The next message, which is a whole element (RFC 7395, 3.3)."""

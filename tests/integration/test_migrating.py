@@ -33,8 +33,8 @@ from tests.integration.servers import DOMAIN, LoadedImage, Server
 PAGE = ROOT / "docs" / "migrating.md"
 CATALOGUE = ROOT / "images" / "environment.yaml"
 FOLDER = Path(__file__).parent / "migrating"
-REFUSED = FOLDER / "jitsi.yaml"
-EXAMPLES = sorted(path for path in FOLDER.glob("*.yaml") if path != REFUSED)
+JITSI = FOLDER / "jitsi.yaml"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.yaml") if path != JITSI)
 OTHER_DOMAIN = "old.example"
 ROMEO, PASSWORD = f"romeo@{DOMAIN}", "juliet4ever"
 # Variables that the page says are in the way: those of OpusVL's first versions.
@@ -84,6 +84,11 @@ class Example:
     def contents(self) -> Mapping[str, str]:
         """The text of each file, by its path as the mounts write it."""
         return dict(self.migration.get("contents", {}))
+
+    @property
+    def domain(self) -> str:
+        """A domain that is served."""
+        return str(self.migration.get("domain", DOMAIN))
 
     def mounts(self) -> Iterator[tuple[str, str, str]]:
         """Source, target and mode of each mount."""
@@ -230,7 +235,12 @@ def started(place: Place, authority: Authority, example: Example, **environment:
     pair = authority.issue([DOMAIN, f"*.{DOMAIN}", OTHER_DOMAIN])
     mounts = place.mounts(example, {"CERTIFICATE": pair.full, "KEY": pair.key})
     server = Newcomer(
-        place.client, place.image, example.service["environment"] | environment, example.options(), mounts
+        place.client,
+        place.image,
+        example.service["environment"] | environment,
+        example.options(),
+        mounts,
+        example.domain,
     )
     try:
         server.start()
@@ -341,9 +351,22 @@ def test_the_defaults_of_another_image_can_be_kept(title: str, domain: str, plac
     assert "has no effect" not in output
 
 
-def test_the_prosody_of_jitsi_is_refused_with_reasons(place: Place) -> None:
-    environment = Example.read(REFUSED).service["environment"]
-    refused(place, environment, "PROSODY_MODE", "PROSODY_ENABLE_RATE_LIMITS", "PROSODY_C2S_LIMIT")
+def test_the_prosody_of_jitsi_is_refused_with_advice(place: Place) -> None:
+    """Where this is no Jitsi deployment: half of one would let people in who are not meant to."""
+    status, output = output_of(place, [], Example.read(JITSI).service["environment"])
+    assert status == 78, output
+    for name in ("XMPP_AUTH_DOMAIN", "JICOFO_AUTH_PASSWORD", "JVB_AUTH_PASSWORD", "PROSODY_ENABLE_RATE_LIMITS"):
+        assert f"{name} is for a Jitsi deployment, which this is not: set PROSODY_JITSI=true" in output
+
+
+def test_the_prosody_of_jitsi_runs_where_it_is_switched_on(place: Place, authority: Authority, tmp_path: Path) -> None:
+    """As the image prosody:jitsi sets it."""
+    example = Example.read(JITSI)
+    with started(place, authority, example, PROSODY_JITSI="auto") as server:
+        path = tmp_path / "server.crt"
+        path.write_bytes(server.read("/var/lib/prosody/certificates/meet.jitsi.crt"))
+        for account in ("focus@auth.meet.jitsi", "jvb@auth.meet.jitsi"):
+            log_in(server, account, "secret", path)
 
 
 def test_variables_that_the_page_calls_unknown_are_refused(place: Place) -> None:
