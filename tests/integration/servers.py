@@ -58,7 +58,6 @@ class Server:
     environment: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
     mounts: dict[str, dict[str, str]] = field(default_factory=dict)
-    domain: str = DOMAIN
     container: Container | None = None
     volume: Volume | None = None
 
@@ -97,7 +96,7 @@ class Server:
     @property
     def domain(self) -> str:
         """The domain served."""
-        return self.environment.get("PROSODY_DOMAIN", DOMAIN)
+        return self.environment.get("PROSODY_DOMAIN") or self.environment.get("XMPP_DOMAIN", DOMAIN)
 
     def accepts_clients(self) -> bool:
         """Whether the server answers a client's stream header with its features."""

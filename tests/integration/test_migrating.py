@@ -85,11 +85,6 @@ class Example:
         """The text of each file, by its path as the mounts write it."""
         return dict(self.migration.get("contents", {}))
 
-    @property
-    def domain(self) -> str:
-        """A domain that is served."""
-        return str(self.migration.get("domain", DOMAIN))
-
     def mounts(self) -> Iterator[tuple[str, str, str]]:
         """Source, target and mode of each mount."""
         for volume in self.service.get("volumes", ()):
@@ -235,12 +230,7 @@ def started(place: Place, authority: Authority, example: Example, **environment:
     pair = authority.issue([DOMAIN, f"*.{DOMAIN}", OTHER_DOMAIN])
     mounts = place.mounts(example, {"CERTIFICATE": pair.full, "KEY": pair.key})
     server = Newcomer(
-        place.client,
-        place.image,
-        example.service["environment"] | environment,
-        example.options(),
-        mounts,
-        example.domain,
+        place.client, place.image, example.service["environment"] | environment, example.options(), mounts
     )
     try:
         server.start()
@@ -363,8 +353,7 @@ def test_the_prosody_of_jitsi_runs_where_it_is_switched_on(place: Place, authori
     """As the image prosody:jitsi sets it."""
     example = Example.read(JITSI)
     with started(place, authority, example, PROSODY_JITSI="auto") as server:
-        path = tmp_path / "server.crt"
-        path.write_bytes(server.read("/var/lib/prosody/certificates/meet.jitsi.crt"))
+        path = server.certificate(tmp_path)
         for account in ("focus@auth.meet.jitsi", "jvb@auth.meet.jitsi"):
             log_in(server, account, "secret", path)
 
