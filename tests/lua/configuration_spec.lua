@@ -141,8 +141,7 @@ return {
 					PROSODY_PASSWORD_MINIMUM_LENGTH = "8", PROSODY_SERVER_INFO = "{}", PROSODY_PROXY_PORTS = "5222:c2s";
 				})[variable.name] or variable.type == "enum" and variable.allowed[1] or variable.type == "path" and "/a"
 					or variable.of == "script" and "/a.pfw" or variable.type == "integer" and "5" or variable.type == "seconds" and "5"
-					or variable.of == "address" and "a.example" or variable.of == "host" and "a.example"
-					or variable.type == "boolean" and "true" or "text"
+					or variable.of == "address" and "a.example" or variable.of == "host" and "a.example" or "text"
 				local function is_enabled(variables)
 					local built = build(with_domain(variables))
 					local target = variable.scope == "muc" and built.section_of[rooms] or built.global

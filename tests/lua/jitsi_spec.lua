@@ -124,7 +124,8 @@ return {
 		assert(result.built.section_of["up.example"] and result.built.section_of["news.example"])
 	end },
 	{ "the services of rooms are not held up by limits for chats", function()
-		expect.equal(options_of("internal-muc.meet.example").modules_enabled, nil)
+		expect.equal(options_of("internal-muc.meet.example", { MAX_PARTICIPANTS = "3", PROSODY_JWT_ROOMS = "1" })
+			.modules_enabled, nil)
 		expect.equal(has(options_of("muc.meet.example").modules_enabled, "muc_limits"), false)
 		local limited = options_of("muc.meet.example", { PROSODY_ENABLE_RATE_LIMITS = "1" })
 		expect.equal({ has(limited.modules_enabled, "muc_limits"), limited.muc_limit_joins_only }, { true, true })

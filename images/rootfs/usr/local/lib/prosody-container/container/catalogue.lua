@@ -59,8 +59,8 @@ return {
 	{ name = "PROSODY_TOKENLESS_GRANT_TTL", type = "duration", module = "tokenauth", option = { "tokenless_grant_ttl" }, scope = "host" };
 	{ name = "PROSODY_LDAP_SERVER", aliases = { "LDAP_SERVER" }, type = "string", module = "auth_ldap", option = { "ldap_server" }, scope = "host" };
 	{ name = "PROSODY_LDAP_BASE", aliases = { "LDAP_BASE" }, type = "string", module = "auth_ldap", option = { "ldap_base" }, scope = "host" };
-	{ name = "PROSODY_LDAP_ROOTDN", aliases = { "LDAP_ROOTDN" }, type = "string", module = "auth_ldap", option = { "ldap_rootdn" }, scope = "host" };
-	{ name = "PROSODY_LDAP_PASSWORD", aliases = { "LDAP_PASSWORD" }, type = "text", secret = true, module = "auth_ldap", option = { "ldap_password" }, scope = "host" };
+	{ name = "PROSODY_LDAP_ROOTDN", aliases = { "LDAP_ROOTDN", "LDAP_BINDDN" }, type = "string", module = "auth_ldap", option = { "ldap_rootdn" }, scope = "host" };
+	{ name = "PROSODY_LDAP_PASSWORD", aliases = { "LDAP_PASSWORD", "LDAP_BINDPW" }, type = "text", secret = true, module = "auth_ldap", option = { "ldap_password" }, scope = "host" };
 	{ name = "PROSODY_LDAP_FILTER", aliases = { "LDAP_FILTER" }, type = "string", module = "auth_ldap", option = { "ldap_filter" }, scope = "host" };
 	{ name = "PROSODY_LDAP_SCOPE", aliases = { "LDAP_SCOPE" }, type = "enum", module = "auth_ldap", allowed = { "subtree", "onelevel", "base" }, option = { "ldap_scope" }, scope = "host" };
 	{ name = "PROSODY_LDAP_MODE", aliases = { "LDAP_MODE" }, type = "enum", module = "auth_ldap", allowed = { "bind", "getpasswd" }, option = { "ldap_mode" }, scope = "host" };
@@ -87,7 +87,7 @@ return {
 	{ name = "PROSODY_JWT_ALLOW_EMPTY", aliases = { "JWT_ALLOW_EMPTY" }, type = "boolean", module = "auth_json_web_token", risk = "anybody can log in", option = { "allow_empty_token" }, scope = "host", risky = true };
 	{ name = "PROSODY_JWT_USERNAME_CLAIM", type = "string", module = "auth_json_web_token", option = { "jwt_username_claim" }, scope = "host" };
 	{ name = "PROSODY_JWT_CHECK_DOMAIN", aliases = { "JWT_ENABLE_DOMAIN_VERIFICATION" }, type = "boolean", module = "muc_json_web_token", option = { "enable_domain_verification" }, scope = "host" };
-	{ name = "PROSODY_JWT_ROOMS", type = "boolean", enables = "muc_json_web_token", scope = "muc" };
+	{ name = "PROSODY_JWT_ROOMS", type = "boolean", scope = "muc" };
 	{ name = "PROSODY_ALLOW_REGISTRATION", aliases = { "ALLOW_REGISTRATION" }, type = "boolean", default = "false", module = "register", option = { "allow_registration" }, scope = "host" };
 	{ name = "PROSODY_REGISTRATION_INVITE_ONLY", type = "boolean", module = "invites_register", option = { "registration_invite_only" }, scope = "host" };
 	{ name = "PROSODY_ALLOW_USER_INVITES", type = "boolean", module = "invites_adhoc", option = { "allow_user_invites" }, scope = "host" };
@@ -243,7 +243,7 @@ return {
 	{ name = "PROSODY_PUBSUB_AUTOCREATE_ON_SUBSCRIBE", type = "boolean", module = "pubsub", option = { "autocreate_on_subscribe" }, scope = "pubsub" };
 	{ name = "PROSODY_BLOCKLIST_CACHE_SIZE", type = "integer", minimum = 1, maximum = 10000000, module = "blocklist", option = { "blocklist_cache_size" }, scope = "host" };
 	{ name = "PROSODY_BOUNCE_BLOCKED_MESSAGES", type = "boolean", module = "blocklist", option = { "bounce_blocked_messages" }, scope = "host" };
-	{ name = "PROSODY_MUC_MODULES", aliases = { "XMPP_MUC_MODULES" }, type = "list", of = "module", default = "" };
+	{ name = "PROSODY_MUC_MODULES", type = "list", of = "module", default = "" };
 	{ name = "PROSODY_MUC_NAME", type = "string", option = { "name" }, scope = "muc" };
 	{ name = "PROSODY_RESTRICT_ROOM_CREATION", type = "enum", default = "local", allowed = { "local", "admins", "true", "false" }, values = { ["local"] = "local", ["admins"] = true, ["true"] = true, ["false"] = false }, option = { "restrict_room_creation" }, scope = "muc" };
 	{ name = "PROSODY_MUC_EXPIRES_AFTER", type = "duration", fallback = "PROSODY_ARCHIVE_EXPIRES_AFTER", module = "muc_mam", option = { "muc_log_expires_after" }, scope = "muc" };
@@ -405,6 +405,7 @@ return {
 	{ name = "JIGASI_TRANSCRIBER_PASSWORD", type = "text", secret = true, jitsi = true };
 	{ name = "JICOFO_COMPONENT_SECRET", type = "text", secret = true, jitsi = true };
 	{ name = "XMPP_MODULES", type = "list", of = "module", jitsi = true };
+	{ name = "XMPP_MUC_MODULES", type = "list", of = "module", jitsi = true };
 	{ name = "XMPP_INTERNAL_MUC_MODULES", type = "list", of = "module", jitsi = true };
 	{ name = "XMPP_LOBBY_MUC_MODULES", type = "list", of = "module", jitsi = true };
 	{ name = "XMPP_BREAKOUT_MUC_MODULES", type = "list", of = "module", jitsi = true };
@@ -432,9 +433,9 @@ return {
 	{ name = "TURN_USERNAME", type = "string", jitsi = true };
 	{ name = "TURN_PASSWORD", type = "text", secret = true, jitsi = true };
 	{ name = "PROSODY_UMASK", type = "umask", default = "027", option = { "umask" } };
-	{ name = "PROSODY_GC_MODE", type = "enum", allowed = { "incremental", "generational" }, option = { "gc.mode" } };
-	{ name = "PROSODY_GC_THRESHOLD", type = "integer", minimum = 100, maximum = 1000, option = { "gc.threshold" } };
-	{ name = "PROSODY_GC_SPEED", type = "integer", minimum = 100, maximum = 1000, option = { "gc.speed" } };
+	{ name = "PROSODY_GC_MODE", aliases = { "GC_TYPE" }, type = "enum", allowed = { "incremental", "generational" }, option = { "gc.mode" } };
+	{ name = "PROSODY_GC_THRESHOLD", aliases = { "GC_INC_TH" }, type = "integer", minimum = 100, maximum = 1000, option = { "gc.threshold" } };
+	{ name = "PROSODY_GC_SPEED", aliases = { "GC_INC_SPEED" }, type = "integer", minimum = 100, maximum = 1000, option = { "gc.speed" } };
 	{ name = "TZ", type = "timezone" };
 	{ name = "PROSODY_OPTION_<NAME>", type = "json", scope = "host" };
 }

@@ -140,6 +140,10 @@ function specials.PROSODY_BLOCK_STRANGERS(target, value, _, origin)
 	if value then target:enable("block_strangers", origin) end
 end
 
+function specials.PROSODY_JWT_ROOMS(target, value, _, origin)
+	if value then target:enable("muc_json_web_token", origin) end
+end
+
 function specials.PROSODY_WEB_INVITES(target, value, _, origin)
 	if not value then return end
 	for _, module in ipairs(web_invite_modules) do target:enable(module, origin) end

@@ -294,6 +294,7 @@ function jitsi.configure(result, built)
 		rooms:set("muc_mapper_domain_prefix", values.PROSODY_MUC_DOMAIN:match("^[^.]+"), "PROSODY_JITSI")
 		if not values.PROSODY_ENABLE_RATE_LIMITS then table.insert(rooms.disabled, "muc_limits") end
 		enable_plugins(rooms, plugins.rooms, values, has_module)
+		enable_named(rooms, values, "XMPP_MUC_MODULES")
 		if values.PROSODY_AUTHENTICATION == "json_web_token" then
 			rooms:enable("muc_json_web_token", "AUTH_TYPE")
 			rooms:set("jwt_rooms_exempt", exempt, "PROSODY_JITSI")
@@ -311,7 +312,9 @@ function jitsi.configure(result, built)
 		configure_rooms(internal, admins)
 		internal:set("muc_filter_whitelist", values.XMPP_AUTH_DOMAIN, "PROSODY_JITSI")
 		-- No people are in these rooms, and statistics of bridges are long.
-		for _, module in ipairs { "muc_mam", "muc_moderation", "muc_limits" } do
+		for _, module in ipairs {
+			"muc_mam", "muc_moderation", "muc_limits", "muc_occupant_limit", "muc_json_web_token",
+		} do
 			table.insert(internal.disabled, module)
 		end
 		enable_plugins(internal, plugins.internal, values, has_module)
@@ -360,7 +363,7 @@ function jitsi.check(result, catalogue, report)
 				values[service.domain])
 		end
 	end
-	for _, name in ipairs { "XMPP_MODULES", "XMPP_INTERNAL_MUC_MODULES", "XMPP_LOBBY_MUC_MODULES",
+	for _, name in ipairs { "XMPP_MODULES", "XMPP_MUC_MODULES", "XMPP_INTERNAL_MUC_MODULES", "XMPP_LOBBY_MUC_MODULES",
 		"XMPP_BREAKOUT_MUC_MODULES", "XMPP_SPEAKERSTATS_MODULES" } do
 		for _, module in ipairs(values[name] or {}) do report.need_module(name, module) end
 	end
