@@ -24,6 +24,7 @@ CATALOGUE = {module.name: module for module in modules.load()}
 
 # Values, in Lua, for every option that some module does not load without.
 OPTIONS: Mapping[str, str] = {
+    "app_secret": '"a secret of thirty-two characters"',
     "auth_ha1_file": '"/dev/null"',
     "dnsbls": '{ "dnsbl.example" }',
     "forgejo_secret": '"secret"',
@@ -38,6 +39,7 @@ OPTIONS: Mapping[str, str] = {
     "oauth_client_secret": '"secret"',
     "oauth_url": '"https://127.0.0.1:1/{{password}}"',
     "server_status_show_hosts": f'{{ "{DOMAIN}" }}',
+    "target_address": f'"focus@{DOMAIN}"',
     "turn_external_secret": '"secret"',
     "turncredentials_host": '"turn.example"',
     "turncredentials_secret": '"secret"',

@@ -9,6 +9,7 @@ local jid = require "prosody.util.jid"
 local st = require "prosody.util.stanza"
 
 local target = module:get_option_string("target_address")
+if not target then error("target_address has to name an account", 0) end
 
 --- The full address of the available client that is preferred, or nil.
 local function find_client()
