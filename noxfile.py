@@ -42,6 +42,7 @@ def lint(session: nox.Session) -> None:
     run(session, "python", "-m", "scripts.dockerfile", "--check")
     run(session, "python", "-m", "scripts.catalogue", "--check")
     run(session, "python", "-m", "tests.bench.sizes", "--check")
+    run(session, "python", "-m", "tests.profiles", "--check")
 
 
 @nox.session
@@ -85,6 +86,12 @@ def generate(session: nox.Session) -> None:
 def compliance(session: nox.Session) -> None:
     """Ask a running server what it supports (XEP-0479), and write docs/compliance.md."""
     run(session, "python", "-m", "tests.integration.compliance", *session.posargs)
+
+
+@nox.session
+def profiles(session: nox.Session) -> None:
+    """Run tests of the image under strace, and write the profiles for seccomp and AppArmor in deploy/."""
+    run(session, "python", "-m", "tests.profiles", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Profiles for seccomp and AppArmor, made from what tests of the image were seen to do."""
