@@ -197,7 +197,8 @@ def test_every_module_that_is_named_is_in_the_image(shipped: Catalogue) -> None:
     # These are loaded by an option or by themselves, so nobody enables them.
     known = {module.name for module in modules.load()} | {
         "auth_anonymous", "auth_internal_hashed", "auth_ldap", "auth_sql", "authz_internal", "container_components",
-        "container_health", "container_web", "http_errors", "muc", "pubsub", "register", "storage_sql",
+        "container_health", "container_onion", "container_web", "http_errors", "muc", "pubsub", "register",
+        "storage_sql",
     }  # fmt: skip
     entries = [variable.entry for variable in shipped.variables]
     named = {entry[key] for entry in entries for key in ("module", "enables") if key in entry}

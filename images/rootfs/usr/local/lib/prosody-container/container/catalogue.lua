@@ -159,6 +159,11 @@ return {
 	{ name = "PROSODY_S2S_CLOSED_HOSTS", type = "list", of = "host", enables = "host_guard", option = { "host_guard_blockall" } };
 	{ name = "PROSODY_S2S_CLOSED_HOSTS_EXCEPTIONS", type = "list", of = "host", enables = "host_guard", option = { "host_guard_blockall_exceptions" } };
 	{ name = "PROSODY_S2S_GUARDED_HOSTS", type = "list", of = "host", enables = "host_guard", option = { "host_guard_selective" } };
+	{ name = "PROSODY_TOR", type = "enum", enables = "container_onion", allowed = { "onion", "all", "only" }, option = { "container_onion_mode" } };
+	{ name = "PROSODY_TOR_PROXY_HOST", type = "host", module = "container_onion", option = { "container_onion_proxy_host" } };
+	{ name = "PROSODY_TOR_PROXY_PORT", type = "port", module = "container_onion", option = { "container_onion_proxy_port" } };
+	{ name = "PROSODY_TOR_SERVICES", type = "map", of = "string", keys = "host", module = "container_onion", option = { "container_onion_map" } };
+	{ name = "PROSODY_TOR_TIMEOUT", type = "seconds", module = "container_onion", option = { "container_onion_timeout" } };
 	{ name = "PROSODY_DNS_RESOLVERS", type = "list", of = "ip", option = { "unbound.forward" } };
 	{ name = "PROSODY_USE_DANE", type = "boolean", default = "false", option = { "use_dane" } };
 	{ name = "PROSODY_DNSSEC_TRUST_ANCHORS", type = "path", option = { "unbound.trustfile" } };

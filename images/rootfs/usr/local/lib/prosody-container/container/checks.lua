@@ -4,6 +4,7 @@ local configuration = require "container.configuration"
 local development = require "container.development"
 local gateways = require "container.gateways"
 local hosts = require "container.hosts"
+local onion = require "container.onion"
 local jitsi = require "container.jitsi"
 local storage = require "container.storage"
 local suggestion = require "container.suggestion"
@@ -298,6 +299,36 @@ local function check_services(result, report)
 	end
 end
 
+--- An onion address is half a key: one wrong character, and nobody is there.
+local function check_onions(result, report)
+	local values, sha3 = result.values, result.surroundings.sha3
+	if values.PROSODY_TOR and not values.PROSODY_TOR_PROXY_HOST then
+		report.problem("PROSODY_TOR needs PROSODY_TOR_PROXY_HOST: the host of Tor's SOCKS proxy")
+	end
+	local serves_onion = false
+	for _, name in ipairs(hosts.names(result.plan)) do
+		if onion.is_onion(name) then
+			serves_onion = true
+			local fault = onion.fault(name, sha3)
+			if fault then report.problem("%s: %s", name, fault) end
+		end
+	end
+	for domain, service in pairs(values.PROSODY_TOR_SERVICES or {}) do
+		local address = service:gsub(":%d+$", "")
+		if not onion.is_onion(address) then
+			report.problem("PROSODY_TOR_SERVICES: %s: %s is not an onion address", domain, types.printable(address))
+		else
+			local fault = onion.fault(address, sha3)
+			if fault then report.problem("PROSODY_TOR_SERVICES: %s: %s", domain, fault) end
+		end
+	end
+	if serves_onion and not values.PROSODY_TOR then
+		report.note("onion services are served here, but PROSODY_TOR is not set: there are no connections with others")
+	elseif values.PROSODY_TOR == "only" and not serves_onion then
+		report.note("PROSODY_TOR=only, but no domain here is an onion address: other servers cannot answer")
+	end
+end
+
 local function check_rest(result, report)
 	local values, surroundings = result.values, result.surroundings
 	local names, directories = values.PROSODY_IMPORT_CERTIFICATE_HOSTNAMES, values.PROSODY_IMPORT_CERTIFICATE_DIRECTORIES
@@ -367,6 +398,7 @@ function checks.find(result, catalogue)
 	check_web_client(result, report)
 	jitsi.check(result, catalogue, report)
 	token_checks.check(result, report)
+	check_onions(result, report)
 	check_rest(result, report)
 	return report.problems, report.notes
 end

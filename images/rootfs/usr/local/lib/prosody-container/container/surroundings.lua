@@ -138,6 +138,7 @@ function surroundings.gather(values, is_jitsi)
 		own_pair = surroundings.own_pair;
 		is_default_certificates = #certificates == 1
 			and certificates[1] == (values.PROSODY_CONFIGDIR or "/etc/prosody") .. "/certs";
+		sha3 = function(text) return require("openssl.digest").new("sha3-256"):final(text) end;
 		authorities_file = is_readable(authorities_file) and authorities_file or nil;
 		trust_anchors = is_readable(trust_anchors) and trust_anchors or nil;
 		stored_hash = find_stored_hash(values.PROSODY_DOMAIN or "localhost");
