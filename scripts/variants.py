@@ -20,6 +20,8 @@ from scripts.platforms import PLATFORMS, Platform
 
 NPM = "npm"  # the archive of packages of the npm registry
 _SCHEMA = SCHEMA / "variant.schema.json"
+# The image looks for its own defaults under names that begin like this (container/environment.lua).
+DEFAULT_PREFIX = "DEFAULT_"
 
 
 @dataclass(frozen=True)
@@ -252,13 +254,14 @@ def _tarball(name: str, value: dict[str, Any]) -> Tarball:
 
 def _image(value: dict[str, Any]) -> Image:
     health = value.get("health")
+    defaults = {f"{DEFAULT_PREFIX}{name}": text for name, text in value.get("defaults", {}).items()}
     return Image(
         user=User(**value["user"]) if "user" in value else None,
         directories=value.get("directories", {}),
         links=value.get("links", {}),
         remove=tuple(value.get("remove", {})),
         icu=tuple(value.get("icu", {})),
-        environment=value.get("environment", {}),
+        environment={**value.get("environment", {}), **defaults},
         entrypoint=tuple(value.get("entrypoint", [])),
         health=Health(
             command=tuple(health["command"]),

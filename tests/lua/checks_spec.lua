@@ -309,6 +309,24 @@ case("a variable of a component that is not there is worth a note", function()
 	expect_note(with_domain { PROSODY_PUBSUB_MAX_ITEMS = "5" }, "there is no pubsub component")
 end)
 
+case("a variable of a module that is not in the image is a problem", function()
+	local bare = where { has_module = function(name) return name:find("^auth_") or name == "muc" or name == "http_file_share" end }
+	expect_found(with_domain { PROSODY_DNSBLS = "dnsbl.example" }, bare, { { "PROSODY_DNSBLS: there is no module dnsbl" } })
+	expect_found(with_domain { PROSODY_BLOCK_STRANGERS__A_EXAMPLE = "true" }, bare,
+		{ { "PROSODY_BLOCK_STRANGERS__A_EXAMPLE: there is no module block_strangers" } })
+	expect_nothing(with_domain { PROSODY_BLOCK_STRANGERS = "false" }, bare)
+end)
+
+case("what a container could do although it need not is noted or a problem, where that is wanted", function()
+	local loose = where { confinement_gaps = { "the root can be written", "capabilities can be had" } }
+	expect_nothing(with_domain {}, loose)
+	expect_found(with_domain { PROSODY_CONFINEMENT = "noted" }, loose, {},
+		{ { "the root can be written" }, { "capabilities can be had" } })
+	expect_found(with_domain { PROSODY_CONFINEMENT = "required" }, loose,
+		{ { "PROSODY_CONFINEMENT=required: the root can be written" }, { "capabilities" } })
+	expect_nothing(with_domain { PROSODY_CONFINEMENT = "required" })
+end)
+
 case("each dangerous value is worth a note", function()
 	local needed = {
 		PROSODY_JWT_ALLOW_EMPTY = { PROSODY_AUTHENTICATION = "json_web_token", PROSODY_JWT_SECRET = ("s"):rep(32) };

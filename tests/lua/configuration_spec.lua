@@ -467,6 +467,45 @@ return {
 		expect.equal({ #built.hosts, #built.components, built.global.options.container_certificates }, { 0, 0 })
 		expect.equal(built.global.options.authentication, "internal_hashed")
 	end },
+	{ "a server can keep to itself what it is", function()
+		local built = build(with_domain { PROSODY_DISCREET = "true", PROSODY_MUC_NAME = "Rooms" })
+		for _, module in ipairs { "version", "time", "uptime", "lastactivity" } do
+			expect.equal(has(built.global.options.modules_enabled, module), false)
+		end
+		for _, name in ipairs { chat, rooms, uploads } do
+			expect.equal(has(built.section_of[name].options.modules_enabled, "container_discretion"), true)
+		end
+		expect.equal({ built.section_of[chat].options.name, built.section_of[rooms].options.name }, { chat, "Rooms" })
+		local named = build(with_domain { PROSODY_DISCREET = "true", PROSODY_NAME = "Chat", PROSODY_NAME__UPLOAD_A_EXAMPLE = "F" })
+		expect.equal({ named.section_of[chat].options.name, named.section_of[uploads].options.name }, { "Chat", "F" })
+		local open = build(with_domain {})
+		expect.equal({ has(open.global.options.modules_enabled, "version"), open.section_of[chat].options.name }, { true })
+	end },
+	{ "a login can be tied to its connection", function()
+		local offered = options_of { PROSODY_CHANNEL_BINDING = "optional", PROSODY_DISABLE_SASL_MECHANISMS = "PLAIN" }
+		expect.equal(offered.disable_sasl_mechanisms, { "PLAIN" })
+		local required = options_of { PROSODY_CHANNEL_BINDING = "required", PROSODY_DISABLE_SASL_MECHANISMS = "X-TEST" }
+		for _, mechanism in ipairs { "X-TEST", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "OAUTHBEARER" } do
+			expect.equal(has(required.disable_sasl_mechanisms, mechanism), true)
+		end
+		expect.equal(has(required.disable_sasl_mechanisms, "SCRAM-SHA-256-PLUS"), false)
+	end },
+	{ "ways to connect over HTTP, and statistics, can be left out", function()
+		local options = options_of { PROSODY_BOSH = "false" }
+		expect.equal({ has(options.modules_enabled, "bosh"), has(options.modules_enabled, "http_altconnect") }, { false, true })
+		options = options_of { PROSODY_BOSH = "false", PROSODY_WEBSOCKET = "false", PROSODY_METRICS = "false" }
+		expect.equal({ has(options.modules_enabled, "websocket"), has(options.modules_enabled, "http_altconnect") },
+			{ false, false })
+		expect.equal({ options.statistics, has(options.modules_enabled, "http_openmetrics") }, { nil, false })
+		expect.equal(options_of({}).statistics, "internal")
+	end },
+	{ "modules of the community are loaded where the image has them", function()
+		local function without() return false end
+		local built = build(with_domain {}, { has_module = without })
+		expect.equal(built.section_of[rooms].options.modules_enabled, { "muc_mam" })
+		expect.equal(has(built.global.options.modules_enabled, "spam_reporting"), false)
+		expect.equal(has(options_of({}).modules_enabled, "spam_reporting"), true)
+	end },
 	{ "hostile values are values in the options", function()
 		local text = '"]] os.exit(1) --\\'
 		local options = options_of { PROSODY_WELCOME_MESSAGE = text, PROSODY_STATSD_PREFIX = text }

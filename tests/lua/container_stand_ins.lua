@@ -108,8 +108,9 @@ function stand_ins.read(variables, more)
 end
 
 local modules = {
-	"auth_internal_hashed", "auth_ldap", "bosh", "e2e_policy", "firewall", "http_file_share", "mam", "muc", "offline",
-	"proxy65", "pubsub", "register_limits", "vcard_muc",
+	"auth_internal_hashed", "auth_ldap", "bosh", "e2e_policy", "firewall", "http_file_share", "mam", "muc", "muc_limits",
+	"muc_moderation", "offline", "proxy65", "pubsub", "register_limits", "spam_reporting",
+	"turn_external", "vcard_muc", "watch_spam_reports",
 }
 
 --- What container/surroundings.lua would see.
@@ -117,7 +118,7 @@ function stand_ins.surroundings(changes)
 	local known = {}
 	for _, name in ipairs(modules) do known[name] = true end
 	local seen = {
-		faults = {}, remarks = {}, drop_ins = {}, has_drop_ins = false;
+		faults = {}, remarks = {}, drop_ins = {}, has_drop_ins = false, confinement_gaps = {};
 		plugin_paths = { "/etc/prosody/modules", "/image/modules" }, user_modules = "/etc/prosody/modules";
 		certificate_directory = "/run/certificates";
 		spare_certificates = "/var/lib/prosody/certificates";

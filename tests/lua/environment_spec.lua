@@ -77,6 +77,29 @@ local cases = {
 		expect.equal({ values.PROSODY_CERTIFICATES, values.PROSODY_PLUGIN_PATHS },
 			{ { "/config/certs" }, { "/config/modules" } })
 	end },
+	{ "the image can have defaults of its own, which give way to everything that is set", function()
+		local own = {
+			DEFAULT_PROSODY_E2E_POLICY_CHAT = "required", DEFAULT_PROSODY_RETENTION_DAYS = "3";
+			DEFAULT_PROSODY_TLS_PROFILE = "modern", DEFAULT_PROSODY_MUC_DOMAIN = "rooms.${PROSODY_DOMAIN}";
+		}
+		local function with_own(variables)
+			for name, text in pairs(own) do variables[name] = text end
+			return read_well(variables)
+		end
+		local values, origins = with_own { PROSODY_DOMAIN = "a.example" }
+		expect.equal({ values.PROSODY_E2E_POLICY_CHAT, origins.PROSODY_E2E_POLICY_CHAT }, { "required", "default of the image" })
+		expect.equal({ values.PROSODY_ARCHIVE_EXPIRES_AFTER, values.PROSODY_MUC_DOMAIN }, { 259200, "rooms.a.example" })
+		values, origins = with_own { E2E_POLICY_CHAT = "none", PROSODY_ARCHIVE_EXPIRES_AFTER = "1 day" }
+		expect.equal({ values.PROSODY_E2E_POLICY_CHAT, origins.PROSODY_E2E_POLICY_CHAT }, { "none", "E2E_POLICY_CHAT" })
+		expect.equal({ values.PROSODY_ARCHIVE_EXPIRES_AFTER, values.PROSODY_TLS_PROFILE }, { 86400, "modern" })
+		own = { DEFAULT_PROSODY_ARCHIVE_EXPIRES_AFTER = "1 day" }
+		expect.equal(with_own({ PROSODY_RETENTION_DAYS = "30" }).PROSODY_ARCHIVE_EXPIRES_AFTER, 2592000)
+	end },
+	{ "a default of the image that is not valid is a problem", function()
+		local _, problems = read { DEFAULT_PROSODY_TLS_PROFILE = "newest" }
+		expect.equal(#problems, 1)
+		expect.contains(problems[1], "PROSODY_TLS_PROFILE, its default")
+	end },
 	{ "a default of something faulty is no further problem", function()
 		local values, problems = read { PROSODY_DOMAIN = "a b", PROSODY_CONFIGDIR = "config" }
 		expect.equal(#problems, 2)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import variants
+from scripts import catalogue, variants
 from scripts.errors import UsageError, VariantError
 from scripts.paths import TOOLS, VARIANTS
 from scripts.platforms import PLATFORMS
@@ -230,6 +230,7 @@ image:
   remove: {/c/*: unused}
   icu: {"*.spp": profiles}
   environment: {NAME: value}
+  defaults: {PROSODY_TLS_PROFILE: modern}
   entrypoint: [/usr/bin/tini, --]
   health: {command: [/x, y], interval: 30s, timeout: 5s, start-period: 1m, retries: 3}
   ports: {"5269": servers, "80": the web}
@@ -242,7 +243,7 @@ image:
     assert found.image == variants.Image(
         user=User("someone", 7, "/home"), directories={"/a": "1777"}, links={"/b": "a"}, remove=("/c/*",),
         icu=("*.spp",),
-        environment={"NAME": "value"}, entrypoint=("/usr/bin/tini", "--"),
+        environment={"NAME": "value", "DEFAULT_PROSODY_TLS_PROFILE": "modern"}, entrypoint=("/usr/bin/tini", "--"),
         health=Health(("/x", "y"), "30s", "5s", "1m", 3), ports=(80, 5269), volumes=("/d",),
     )  # fmt: skip
 
@@ -260,6 +261,15 @@ def test_the_shipped_files_are_valid(folder_: Path, name: str) -> None:
     found = variants.load(name, folder_)
     assert found.name == name
     assert found.packages
+
+
+@pytest.mark.parametrize("name", variants.names(VARIANTS))
+def test_defaults_are_those_of_variables_that_the_image_has(name: str) -> None:
+    known = {variable.name for variable in catalogue.load().variables if "<" not in variable.name}
+    beginning = variants.DEFAULT_PREFIX
+    environment = variants.load(name).image.environment
+    defaults = {text.removeprefix(beginning) for text in environment if text.startswith(beginning)}
+    assert defaults <= known
 
 
 @pytest.mark.parametrize("module", ["dockerfile", "lock", "build"])

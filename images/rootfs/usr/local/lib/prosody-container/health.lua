@@ -117,6 +117,7 @@ end
 local function ask_whether_ready(server)
 	local address, port = server.http_address, server.http_port
 	local connection = connect(address, port)
+	if server.http_encryption == "direct" then connection = encrypt(connection, server.host, port) end
 	connection:send("GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 	local answer, reason = receive_until(connection, function(received, is_closed)
 		return is_closed and received:match("^HTTP/%S+ (%d+)") and received or nil

@@ -51,6 +51,7 @@ return {
 	{ name = "PROSODY_PASSWORD_HASH", type = "enum", default = "auto", module = "auth_internal_hashed", allowed = { "auto", "SHA-256", "SHA-1" }, scope = "host" };
 	{ name = "PROSODY_ITERATION_COUNT", type = "integer", minimum = 4096, maximum = 10000000, module = "auth_internal_hashed", option = { "default_iteration_count" }, scope = "host" };
 	{ name = "PROSODY_DISABLE_SASL_MECHANISMS", type = "list", of = "mechanism", module = "saslauth", option = { "disable_sasl_mechanisms" }, scope = "host" };
+	{ name = "PROSODY_CHANNEL_BINDING", type = "enum", default = "optional", allowed = { "optional", "required" } };
 	{ name = "PROSODY_INSECURE_SASL_MECHANISMS", type = "list", of = "mechanism", module = "saslauth", option = { "insecure_sasl_mechanisms" }, scope = "host" };
 	{ name = "PROSODY_ALLOW_UNENCRYPTED_PLAIN_AUTH", type = "boolean", default = "false", module = "saslauth", risk = "passwords can be read on the way", option = { "allow_unencrypted_plain_auth" }, scope = "host", risky = true };
 	{ name = "PROSODY_TLS_SERVER_END_POINT_HASH", type = "string", module = "saslauth", option = { "tls_server_end_point_hash" }, scope = "host" };
@@ -314,6 +315,8 @@ return {
 	{ name = "PROSODY_HTTP_CORS_CREDENTIALS", type = "boolean", option = { "access_control_allow_credentials" } };
 	{ name = "PROSODY_HTTP_CORS_MAX_AGE", type = "duration", option = { "access_control_max_age" } };
 	{ name = "PROSODY_HTTP_ERRORS_DETAILED", type = "boolean", module = "http_errors", option = { "http_errors_detailed" } };
+	{ name = "PROSODY_BOSH", type = "boolean", default = "true" };
+	{ name = "PROSODY_WEBSOCKET", type = "boolean", default = "true" };
 	{ name = "PROSODY_CONSIDER_BOSH_SECURE", type = "boolean", module = "bosh", option = { "consider_bosh_secure" } };
 	{ name = "PROSODY_CONSIDER_WEBSOCKET_SECURE", type = "boolean", module = "websocket", option = { "consider_websocket_secure" } };
 	{ name = "PROSODY_BOSH_MAX_INACTIVITY", type = "duration", module = "bosh", option = { "bosh_max_inactivity" } };
@@ -355,6 +358,7 @@ return {
 	{ name = "PROSODY_STATSD_SERVER", type = "string", option = { "statistics_config.statsd_server" } };
 	{ name = "PROSODY_STATSD_PORT", type = "port", option = { "statistics_config.statsd_port" } };
 	{ name = "PROSODY_STATSD_PREFIX", type = "string", option = { "statistics_config.prefix" } };
+	{ name = "PROSODY_METRICS", type = "boolean", default = "true" };
 	{ name = "PROSODY_METRICS_IPS", type = "list", of = "ip", module = "http_openmetrics", option = { "openmetrics_allow_ips" } };
 	{ name = "PROSODY_METRICS_CIDR", aliases = { "PROSODY_METRICS_ALLOWED_CIDR" }, type = "cidr", module = "http_openmetrics", option = { "openmetrics_allow_cidr" } };
 	{ name = "PROSODY_HEALTH_NETWORKS", type = "list", of = "network", module = "container_health", option = { "container_health_networks" } };
@@ -367,6 +371,7 @@ return {
 	{ name = "PROSODY_CONTACT_SUPPORT", aliases = { "SERVER_CONTACT_INFO_SUPPORT" }, type = "list", of = "uri", module = "server_contact_info", option = { "contact_info.support" }, scope = "host" };
 	{ name = "PROSODY_SERVER_INFO", type = "json", of = "object", enables = "server_info", option = { "server_info" }, scope = "host" };
 	{ name = "PROSODY_HIDE_OS_TYPE", type = "boolean", default = "true", module = "version", option = { "hide_os_type" }, scope = "host" };
+	{ name = "PROSODY_DISCREET", type = "boolean", default = "false" };
 	{ name = "PROSODY_DISCO_EXPOSE_ADMINS", type = "boolean", module = "disco", option = { "disco_expose_admins" }, scope = "host" };
 	{ name = "PROSODY_ANTI_SPAM_SERVICES", type = "list", of = "address", enables = "anti_spam", option = { "anti_spam_services" }, scope = "host" };
 	{ name = "PROSODY_ANTI_SPAM_ACTION", type = "enum", module = "anti_spam", allowed = { "bounce", "drop" }, option = { "anti_spam_default_action" }, scope = "host" };
@@ -437,6 +442,7 @@ return {
 	{ name = "TURN_CREDENTIALS", type = "text", secret = true, jitsi = true };
 	{ name = "TURN_USERNAME", type = "string", jitsi = true };
 	{ name = "TURN_PASSWORD", type = "text", secret = true, jitsi = true };
+	{ name = "PROSODY_CONFINEMENT", type = "enum", default = "ignored", allowed = { "ignored", "noted", "required" } };
 	{ name = "PROSODY_UMASK", type = "umask", default = "027", option = { "umask" } };
 	{ name = "PROSODY_GC_MODE", aliases = { "GC_TYPE" }, type = "enum", allowed = { "incremental", "generational" }, option = { "gc.mode" } };
 	{ name = "PROSODY_GC_THRESHOLD", aliases = { "GC_INC_TH" }, type = "integer", minimum = 100, maximum = 1000, option = { "gc.threshold" } };

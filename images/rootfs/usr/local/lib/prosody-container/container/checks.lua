@@ -128,7 +128,7 @@ local function each_value(result, name)
 	return ipairs(found)
 end
 
-local function check_modules(result, report)
+local function check_modules(result, catalogue, report)
 	for _, enabled in each_value(result, "PROSODY_ENABLE_MODULES") do
 		local disabled = set_of(result.values.PROSODY_DISABLE_MODULES)
 		for _, name in ipairs(enabled.value) do
@@ -142,6 +142,18 @@ local function check_modules(result, report)
 	for _, name in ipairs(result.values.PROSODY_MODULES_AVAILABLE or {}) do
 		if not result.surroundings.has_module(name) then
 			report.note("PROSODY_MODULES_AVAILABLE: there is no module %s; nothing loads it either", name)
+		end
+	end
+	for _, variable in ipairs(catalogue) do
+		if variable.enables then
+			for _, given in each_value(result, variable.name) do
+				if given.value ~= false then report.need_module(given.name, variable.enables) end
+			end
+		end
+	end
+	for variable, names in pairs(configuration.enabling) do
+		for _, given in each_value(result, variable) do
+			for _, name in ipairs(given.value and names or {}) do report.need_module(given.name, name) end
 		end
 	end
 	for _, component in ipairs(result.plan.components) do
@@ -240,7 +252,7 @@ end
 local function check_effects(result, catalogue, report)
 	local values, origins = result.values, result.origins
 	local enabled, optional = {}, {}
-	local disabled = set_of(values.PROSODY_DISABLE_MODULES)
+	local disabled = set_of(result.built.global.disabled)
 	for _, name in modules_of(result.built.global) do enabled[name] = true end
 	for _, list in ipairs { result.built.hosts, result.built.components } do
 		for _, target in ipairs(list) do
@@ -283,6 +295,18 @@ local function check_effects(result, catalogue, report)
 	if closing > 8 then
 		report.note("PROSODY_C2S_CLOSE_TIMEOUT and PROSODY_S2S_CLOSE_TIMEOUT are %d s together: a stop may take longer than"
 			.. " the ten seconds that Docker grants", closing)
+	end
+end
+
+--- What the container could do although it need not.
+local function check_confinement(result, report)
+	local wanted = result.values.PROSODY_CONFINEMENT
+	for _, gap in ipairs(result.surroundings.confinement_gaps) do
+		if wanted == "required" then
+			report.problem("PROSODY_CONFINEMENT=required: %s", gap)
+		elseif wanted == "noted" then
+			report.note("%s", gap)
+		end
 	end
 end
 
@@ -389,7 +413,7 @@ function checks.find(result, catalogue)
 		check_gateways(result, report)
 		development.check(result, report)
 	end
-	check_modules(result, report)
+	check_modules(result, catalogue, report)
 	if not is_any_invalid("PROSODY_SQL_DRIVER", "PROSODY_SQL_DB", "PROSODY_SQL_USERNAME", "PROSODY_STORAGE") then
 		check_storage(result, report)
 	end
@@ -399,6 +423,7 @@ function checks.find(result, catalogue)
 	jitsi.check(result, catalogue, report)
 	token_checks.check(result, report)
 	check_onions(result, report)
+	check_confinement(result, report)
 	check_rest(result, report)
 	return report.problems, report.notes
 end

@@ -22,15 +22,27 @@ local host_modules = {
 	-- Accounts; nobody can register without an invitation unless PROSODY_ALLOW_REGISTRATION says so
 	"register", "invites", "invites_adhoc", "invites_register", "watchregistrations", "tombstones", "mimicking",
 	-- Administration
-	"admin_adhoc", "admin_shell", "spam_reporting", "watch_spam_reports",
+	"admin_adhoc", "admin_shell",
 	-- Over HTTP
 	"bosh", "websocket", "http_altconnect", "http_openmetrics",
 	-- Parts of this image
 	"container_accounts", "container_certificates", "container_health",
 }
-local room_modules = { "muc_mam", "muc_moderation", "muc_limits" }
+local room_modules = { "muc_mam" }
+-- Those of the community, which not every image has
+local community_host_modules = { "spam_reporting", "watch_spam_reports" }
+local community_room_modules = { "muc_moderation", "muc_limits" }
 local federation_modules = { "s2s", "dialback", "s2s_bidi", "s2s_auth_certs" }
-local web_invite_modules = { "invites_page", "invites_register_web", "register_apps", "http_libjs" }
+-- They tell what the server is, or what time it is there, or how long it or somebody has been there.
+local telling_modules = { "lastactivity", "time", "uptime", "version" }
+-- SASL mechanisms that prove the same to anybody, whatever connection they are used on
+local unbound_mechanisms = { "DIGEST-MD5", "LOGIN", "OAUTHBEARER", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256" }
+--- Variables that are true or false, and the modules that they enable.
+configuration.enabling = {
+	PROSODY_BLOCK_STRANGERS = { "block_strangers" };
+	PROSODY_WEB_INVITES = { "invites_page", "invites_register_web", "register_apps", "http_libjs" };
+	PROSODY_WEB_REGISTRATION = { "register_web" };
+}
 
 local component_kinds = { muc = "muc", upload = "http_file_share", proxy65 = "proxy65", pubsub = "pubsub" }
 
@@ -114,6 +126,12 @@ function configuration.accounts(values)
 	return accounts
 end
 
+local function enable_if_there(target, modules, surroundings)
+	for _, module in ipairs(modules) do
+		if surroundings.has_module(module) then target:enable(module) end
+	end
+end
+
 -- Variables that are more than one option. (target section, value, context, origin) → whether that was all
 local specials = {}
 
@@ -136,21 +154,14 @@ function specials.PROSODY_FEDERATION(target, value)
 	for _, module in ipairs(federation_modules) do table.insert(target.disabled, module) end
 end
 
-function specials.PROSODY_BLOCK_STRANGERS(target, value, _, origin)
-	if value then target:enable("block_strangers", origin) end
-end
-
 function specials.PROSODY_JWT_ROOMS(target, value, _, origin)
 	if value then target:enable("muc_json_web_token", origin) end
 end
 
-function specials.PROSODY_WEB_INVITES(target, value, _, origin)
-	if not value then return end
-	for _, module in ipairs(web_invite_modules) do target:enable(module, origin) end
-end
-
-function specials.PROSODY_WEB_REGISTRATION(target, value, _, origin)
-	if value then target:enable("register_web", origin) end
+for variable, modules in pairs(configuration.enabling) do
+	specials[variable] = function(target, value, _, origin)
+		for _, module in ipairs(value and modules or {}) do target:enable(module, origin) end
+	end
 end
 
 function specials.PROSODY_WEB_CLIENT(target, value, _, origin)
@@ -229,6 +240,43 @@ for _, kind in ipairs(gateways.kinds) do
 	end
 end
 
+--- In addition to those that are disabled by name.
+function specials.PROSODY_CHANNEL_BINDING(target, value, context, origin)
+	if value ~= "required" then return end
+	local disabled = copy(context.values.PROSODY_DISABLE_SASL_MECHANISMS or {})
+	table.move(unbound_mechanisms, 1, #unbound_mechanisms, #disabled + 1, disabled)
+	target:set("disable_sasl_mechanisms", disabled, origin)
+end
+
+function specials.PROSODY_BOSH(target, value)
+	if not value then table.insert(target.disabled, "bosh") end
+end
+
+function specials.PROSODY_WEBSOCKET(target, value, context)
+	if value then return end
+	table.insert(target.disabled, "websocket")
+	-- It only tells where the two are.
+	if context.values.PROSODY_BOSH == false then table.insert(target.disabled, "http_altconnect") end
+end
+
+function specials.PROSODY_METRICS(target, value)
+	if value then return end
+	table.insert(target.disabled, "http_openmetrics")
+	target.options.statistics, target.options.statistics_interval = nil, nil
+end
+
+function specials.PROSODY_DISCREET(target, value, context, origin)
+	if not value then return end
+	for _, module in ipairs(telling_modules) do table.insert(target.disabled, module) end
+	for _, list in ipairs { context.hosts, context.components } do
+		for _, named in ipairs(list) do
+			named:enable("container_discretion", origin)
+			-- Without a name of their own they would be called after the software.
+			if named.options.name == nil then named:set("name", named.name, origin) end
+		end
+	end
+end
+
 local function apply(target, variable, value, context, origin)
 	local special = specials[variable.name]
 	if special and special(target, value, context, origin) then return end
@@ -264,6 +312,7 @@ local function set_constants(global, surroundings)
 	-- Binding an address of a family that the kernel lacks is an error in the log at each start.
 	if not surroundings.has_ipv6 then set("use_ipv6", false) end
 	for _, module in ipairs(host_modules) do global:enable(module) end
+	enable_if_there(global, community_host_modules, surroundings)
 end
 
 local log_levels = { debug = 1, info = 2, warn = 3, error = 4 }
@@ -378,6 +427,7 @@ function configuration.build(result, catalogue)
 	end
 	for _, room in ipairs(of_kind.muc) do
 		for _, module in ipairs(room_modules) do room:enable(module) end
+		enable_if_there(room, community_room_modules, surroundings)
 	end
 	local declared = table.move(of_kind.external, 1, #of_kind.external, 1, {})
 	-- What a component gets that nobody has named: all that one has that was named, but for a name.
@@ -385,7 +435,7 @@ function configuration.build(result, catalogue)
 	table.insert(of_kind.external, template)
 
 	local context = {
-		global = global, hosts = built.hosts, of_kind = of_kind;
+		global = global, hosts = built.hosts, components = built.components, of_kind = of_kind;
 		storage = result.storage, surroundings = surroundings, values = values;
 	}
 	set_constants(global, surroundings)

@@ -7,6 +7,8 @@ local types = require "container.types"
 local environment = {}
 
 local prefix = "PROSODY_"
+-- Where a variant of the image has defaults of its own, it sets these.
+local default_prefix = "DEFAULT_"
 
 -- Read by Prosody itself or set by the image.
 local reserved = { PROSODY_CONFIG = true, PROSODY_VERSION = true }
@@ -179,7 +181,8 @@ end
 --            secrets: name → path, files of a folder of secrets that are called like a variable
 -- parse      what container.types makes
 -- derive     name → function(values) that gives a value and its origin for a variable that is not set
--- returns { values = {name → typed value}, origins = {name → "default", "environment", a variable or a path},
+-- returns { values = {name → typed value}, origins = {name → "default", "default of the image", "environment",
+--           a variable or a path},
 --           others = values for one host only and of families, invalid = { name → true } },
 --         and a list of problems, each one line of text
 function environment.read(source, catalogue, parse, derive)
@@ -201,11 +204,14 @@ function environment.read(source, catalogue, parse, derive)
 				values[name], origins[name] = derived, origin
 			elseif variable.fallback and values[variable.fallback] ~= nil then
 				values[name], origins[name] = values[variable.fallback], variable.fallback
-			elseif variable.default then
-				local text = expand(variable.default, values)
+			else
+				local own = source.get(default_prefix .. name)
+				local template = own or variable.default
+				local text = template and expand(template, values)
 				if text then
 					local made = { name = name .. ", its default", text = text }
-					values[name], origins[name] = parse_found(variable, made, parse, problems), "default"
+					values[name] = parse_found(variable, made, parse, problems)
+					origins[name] = own and "default of the image" or "default"
 				end
 			end
 		elseif not family_prefix(variable) then

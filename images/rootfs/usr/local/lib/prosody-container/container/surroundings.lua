@@ -1,5 +1,6 @@
 -- What is true of this container: files, folders, libraries. Only looks, never changes anything.
 
+local confinement = require "container.confinement"
 local drop_ins = require "container.drop_ins"
 local lfs = require "lfs"
 local runtime = require "container.runtime"
@@ -23,11 +24,17 @@ local function is_readable(path)
 	return content ~= nil
 end
 
+--- What the kernel tells in a file, or nothing.
+local function ask_kernel(path)
+	local file = io.open(path, "rb")
+	local content = file and file:read("a")
+	if file then file:close() end
+	return content or ""
+end
+
 --- The host name of the container if somebody chose it: what a runtime makes up has no dot.
 function surroundings.host_name()
-	local file = io.open("/proc/sys/kernel/hostname", "rb")
-	local name = file and file:read("l")
-	if file then file:close() end
+	local name = ask_kernel("/proc/sys/kernel/hostname"):match("^[^\n]*")
 	return name and name:find(".", 1, true) and name or nil
 end
 
@@ -127,6 +134,7 @@ function surroundings.gather(values, is_jitsi)
 	return {
 		faults = faults;
 		remarks = drop_ins.remarks();
+		confinement_gaps = confinement.gaps(ask_kernel("/proc/self/status"), ask_kernel("/proc/self/mounts"));
 		drop_ins = found_drop_ins;
 		has_drop_ins = #found_drop_ins > 0;
 		file_hosts = drop_ins.hosts_in(found_drop_ins);

@@ -234,10 +234,14 @@ local function describe()
 			break
 		end
 	end
-	local address, port = find_listener("http", false)
-	if has_http and address then
-		add("http_address", address)
-		add("http_port", port)
+	for _, name in ipairs { "http", "https" } do
+		local address, port = find_listener(name, false)
+		if has_http and address then
+			add("http_address", address)
+			add("http_port", port)
+			add("http_encryption", name == "https" and "direct" or "none")
+			break
+		end
 	end
 	return table.concat(lines)
 end
