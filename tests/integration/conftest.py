@@ -95,6 +95,12 @@ def image(images: Images) -> LoadedImage:
     return images.load("debian")
 
 
+@pytest.fixture(scope="session")
+def hardened(images: Images) -> LoadedImage:
+    """The hardened variant, loaded, for this machine's platform."""
+    return images.load("hardened")
+
+
 def _cases() -> Iterator[ParameterSet]:
     """What the tests of `any_image` run against: every locked variant natively, and debian under emulation."""
     for name in lock.locked_names():

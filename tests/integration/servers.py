@@ -201,11 +201,13 @@ def run(
 
 
 @contextmanager
-def serving(client: docker.DockerClient, image: LoadedImage, **environment: str) -> Iterator[Server]:
-    """A started server with the tests' accounts; `environment` adds to its variables."""
+def serving(
+    client: docker.DockerClient, image: LoadedImage, options: Mapping[str, Any] | None = None, **environment: str
+) -> Iterator[Server]:
+    """A started server with the tests' accounts; `environment` adds to its variables, `options` to those of Docker."""
     accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())
     variables = {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts} | environment
-    server = Server(client, image, variables)
+    server = Server(client, image, variables, dict(options or {}))
     try:
         server.start()
         yield server

@@ -81,9 +81,14 @@ class Stream:
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         """Change to TLS within the stream (RFC 6120, 5.4); afterwards it has to be opened anew."""
+        self.request_tls()
+        self.secure(context)
+
+    def request_tls(self) -> socket.socket:
+        """Ask for TLS within the stream; returns the connection, on which a handshake is expected next."""
         self.send(f"<starttls xmlns='{TLS}'/>")
         self.expect(f"{{{TLS}}}proceed")
-        self.secure(context)
+        return self._socket
 
     def log_in(self, username: str, password: str) -> ET.Element:
         """Authenticate with PLAIN (RFC 4616); returns the features of the new stream."""
