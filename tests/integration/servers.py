@@ -87,11 +87,11 @@ class Server:
         assert self.container is not None, "the server was not started"
         return self.container
 
-    def port(self, inside: int = 5222) -> int:
-        """Port on 127.0.0.1 that leads to a port of the container."""
+    def port(self, inside: int = 5222, address: str = "127.0.0.1") -> int:
+        """Port on an address of this machine that leads to a port of the container."""
         self.running.reload()
         ports: Any = self.running.ports
-        return int(ports[f"{inside}/tcp"][0]["HostPort"])
+        return {port["HostIp"]: int(port["HostPort"]) for port in ports[f"{inside}/tcp"]}[address]
 
     @property
     def domain(self) -> str:

@@ -29,10 +29,18 @@ class ProtocolError(Exception):
 
 
 class Stream:
-    """One connection to a port of 127.0.0.1, and the stream on it."""
+    """One connection to a port of this machine, and the stream on it."""
 
-    def __init__(self, port: int, domain: str, namespace: str = CLIENT, sender: str | None = None) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+    def __init__(
+        self,
+        port: int,
+        domain: str,
+        namespace: str = CLIENT,
+        sender: str | None = None,
+        *,
+        address: str = "127.0.0.1",
+    ) -> None:
+        self._socket = socket.create_connection((address, port), timeout=_PATIENCE)
         self._domain, self._namespace, self._sender = domain, namespace, sender
         self._restart()
 
