@@ -134,7 +134,7 @@ def test_lua_is_the_only_interpreter(entries: Mapping[str, Entry]) -> None:
     for path, entry in entries.items():
         if entry.content.startswith(b"#!"):
             interpreter = entry.content[2:].split(b"\n")[0].split()[0].decode().lstrip("/")
-            assert interpreter in ("usr/bin/lua5.4",) or _resolved(entries, interpreter) is None, path
+            assert interpreter == "usr/bin/lua5.4" or _resolved(entries, interpreter) is None, path
 
 
 def _is_program(content: bytes) -> bool:

@@ -6,7 +6,6 @@ and nobody learns what software answers.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import ipaddress
 import re
@@ -96,7 +95,9 @@ def ask(stream: Stream, to: str, payload: str) -> ET.Element:
             return answer
 
 
-def fetch(server: Server, certificate: Path, path: str, host: str = DOMAIN, address: str = "127.0.0.1") -> httpx.Response:
+def fetch(
+    server: Server, certificate: Path, path: str, host: str = DOMAIN, address: str = "127.0.0.1"
+) -> httpx.Response:
     """Answer to a request over HTTPS, whatever its status."""
     named = f"[{address}]" if ":" in address else address
     with httpx.Client(verify=streams.trusting(certificate), timeout=_PATIENCE, trust_env=False) as client:
@@ -407,10 +408,15 @@ def test_nothing_that_is_said_names_the_software(server: Server, certificate: Pa
         said.append(streams.text_of(log_in(stream)))
         for to in (DOMAIN, ROOMS, UPLOADS, ALICE):
             for kind in ("info", "items"):
-                said.append(streams.text_of(ask(stream, to, f"<query xmlns='http://jabber.org/protocol/disco#{kind}'/>")))
+                said.append(
+                    streams.text_of(ask(stream, to, f"<query xmlns='http://jabber.org/protocol/disco#{kind}'/>"))
+                )
         for namespace in ("vcard-temp", "jabber:iq:register", "http://jabber.org/protocol/stats"):
             said.append(streams.text_of(ask(stream, DOMAIN, f"<query xmlns='{namespace}'/>")))
-    for host, paths in ((DOMAIN, ("/", "/nothing", "/health", "/ready")), (UPLOADS, ("/", "/file_share", "/file_share/x"))):
+    for host, paths in (
+        (DOMAIN, ("/", "/nothing", "/health", "/ready")),
+        (UPLOADS, ("/", "/file_share", "/file_share/x")),
+    ):
         for path in paths:
             answer = fetch(server, certificate, path, host)
             said.append(f"{answer.headers}\n{answer.text}")
