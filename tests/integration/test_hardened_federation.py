@@ -1,12 +1,13 @@
-"""Federation of the hardened image: with servers whose certificates can be verified, and with no others.
+"""Federation of the hardened image: with servers that can be verified, and with no others.
 
-Real servers in containers of their own, which find each other by fixed addresses; the authority is one of this test.
+Real servers in containers of their own, which find each other through a name server of this test; certificates are
+verified by an authority of this test, or by DNSSEC.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,90 +18,130 @@ import docker
 import pytest
 from docker.types import IPAMConfig, IPAMPool
 
-from tests.integration.authority import Authority, Pair
+from tests.integration import signed_names
+from tests.integration.authority import Authority
 from tests.integration.servers import CONFINED, DOMAIN, LoadedImage, Server
-from tests.integration.test_e2e_policy import NAME_SERVER
+from tests.integration.signed_names import SignedNames
 
-_TRUSTED_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-_SUBNET, _NAMES = "10.213.203.0/24", "10.213.203.10"
-_ADDRESSES = {
-    DOMAIN: "10.213.203.11",
-    "verified.example": "10.213.203.12",
-    "self-signed.example": "10.213.203.13",
-    "stranger.example": "10.213.203.14",
-    "expired.example": "10.213.203.15",
-    "misnamed.example": "10.213.203.16",
-}
-OTHERS = [domain for domain in _ADDRESSES if domain != DOMAIN]
-UNVERIFIABLE = [domain for domain in OTHERS if domain != "verified.example"]
+_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+# Networks of these tests, one beside the other; the name server of each is at 10.
+_PREFIX, _OTHER_PREFIX = "10.213.203", "10.213.204"
+# How a server can be verified, or why it cannot
+ISSUED = ["verified.example"]
+CONFIRMED = ["confirmed.example"]
+UNVERIFIABLE = ["stranger.example", "expired.example", "misnamed.example", "contradicted.example"]
+OTHERS = [*ISSUED, *CONFIRMED, *UNVERIFIABLE]
 
 
 class Peer(Server):
-    """A server that is of no use to clients here: it has started when it says so."""
+    """A server of any domain."""
 
     def accepts_clients(self) -> bool:
+        """Whether it has started: clients are of no use here."""
         return "Running periodic tasks" in self.log()
 
 
 @dataclass(frozen=True)
 class Network:
-    """Servers by domain. The first is the one that is tested."""
+    """Servers by domain: the one that is tested, and others that take anything and show anything."""
 
-    servers: dict[str, Server]
+    servers: Mapping[str, Server]
 
     def ping(self, domain: str, other: str) -> str:
         """What the shell of a server prints when it sends a ping to another (XEP-0199)."""
         return self.servers[domain].execute("prosodyctl", "shell", f"xmpp:ping('{domain}', '{other}', 15)").text
+
+    def has_let_in(self, other: str) -> bool:
+        """Whether the server that is tested has taken another for what it says it is."""
+        return f"Incoming s2s connection {other}->{DOMAIN} complete" in self.servers[DOMAIN].log()
 
 
 @pytest.fixture(scope="module")
 def network(
     client: docker.DockerClient, hardened: LoadedImage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Network]:
-    """A hardened server, and one of each kind of certificate."""
     trusted, other = Authority(), Authority()
+    month = timedelta(days=30)
     pairs = {
         DOMAIN: trusted.issue([DOMAIN]),
         "verified.example": trusted.issue(["verified.example"]),
-        "self-signed.example": None,
+        "confirmed.example": other.issue(["confirmed.example"]),
         "stranger.example": other.issue(["stranger.example"]),
-        "expired.example": trusted.issue(
-            ["expired.example"], valid_from=timedelta(days=-30), valid_for=timedelta(days=20)
-        ),
+        "expired.example": trusted.issue(["expired.example"], valid_from=-2 * month, valid_for=month),
         "misnamed.example": trusted.issue(["somebody.example"]),
+        "contradicted.example": other.issue(["contradicted.example"]),
     }
+    confirmations = {
+        "confirmed.example": signed_names.tlsa(pairs["confirmed.example"].certificate),
+        "contradicted.example": signed_names.tlsa(pairs["stranger.example"].certificate),
+    }
+    addresses = {domain: f"{_PREFIX}.{number}" for number, domain in enumerate(pairs, start=11)}
+    names = SignedNames(_records(addresses, confirmations))
     folder = tmp_path_factory.mktemp("network")
-    (folder / "authorities.crt").write_bytes(trusted.root)
-    (folder / "resolv.conf").write_text(f"nameserver {_NAMES}\n")
-    for path in folder.iterdir():
-        path.chmod(0o644)
+    files = {
+        "authorities.crt": trusted.root,
+        "resolv.conf": _resolver(_PREFIX),
+        "anchor": names.anchor.encode(),
+        "answers": names.answers().encode(),
+    }
+    for name, content in (files | {f"{domain}.pem": pair.full + pair.key for domain, pair in pairs.items()}).items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o644)
     with ExitStack() as stack:
-        pool = IPAMPool(subnet=_SUBNET)
-        name = f"prosody-test-{uuid.uuid4().hex[:8]}"
-        found = client.networks.create(name, ipam=IPAMConfig(pool_configs=[pool]))
-        stack.callback(found.remove)
-        stack.enter_context(_name_server(client, hardened, name))
+        name = stack.enter_context(_network(client, _PREFIX))
+        stack.enter_context(_name_server(client, hardened, folder, _endpoint(client, name, f"{_PREFIX}.10")))
         servers = {}
-        for domain, pair in pairs.items():
-            servers[domain] = _server(client, hardened, name, domain, folder, pair)
+        for domain, address in addresses.items():
+            servers[domain] = _server(client, hardened, domain, folder, _endpoint(client, name, address))
             stack.callback(servers[domain].remove)
             servers[domain].start()
         yield Network(servers)
 
 
+def _resolver(prefix: str) -> bytes:
+    """Content of resolv.conf in a network."""
+    return f"nameserver {prefix}.10\n".encode()
+
+
+def _records(addresses: Mapping[str, str], confirmations: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """What servers are asked for (RFC 6120, 3.2.1; XEP-0368; RFC 7673); where there is nothing, something else is."""
+    records: dict[str, dict[str, list[str]]] = {}
+    for domain, address in addresses.items():
+        records[f"{domain}."] = {"A": [address]}
+        records[f"_xmpp-server._tcp.{domain}."] = {"SRV": [f"0 0 5269 {domain}."]}
+        records[f"_xmpps-server._tcp.{domain}."] = {"TXT": ["none"]}
+        confirmation = confirmations.get(domain)
+        records[f"_5269._tcp.{domain}."] = {"TLSA": [confirmation]} if confirmation else {"TXT": ["none"]}
+    return records
+
+
 def _endpoint(client: docker.DockerClient, network: str, address: str) -> dict[str, Any]:
     """Docker's options that put a container into a network."""
-    return {
-        "network": network,
-        "networking_config": {network: client.api.create_endpoint_config(ipv4_address=address)},
-    }
+    endpoint = client.api.create_endpoint_config(ipv4_address=address)
+    return {"network": network, "networking_config": {network: endpoint}}
 
 
 @contextmanager
-def _name_server(client: docker.DockerClient, image: LoadedImage, network: str) -> Iterator[None]:
+def _network(client: docker.DockerClient, prefix: str) -> Iterator[str]:
+    """Name of a new network of Docker's whose addresses begin with `prefix`."""
+    pool = IPAMPool(subnet=f"{prefix}.0/24")
+    network = client.networks.create(
+        f"prosody-test-{uuid.uuid4().hex[:8]}", ipam=IPAMConfig(pool_configs=[pool])
+    )  # fmt: skip
+    try:
+        yield str(network.name)
+    finally:
+        network.remove()
+
+
+@contextmanager
+def _name_server(
+    client: docker.DockerClient, image: LoadedImage, folder: Path, endpoint: Mapping[str, Any]
+) -> Iterator[None]:
     container = client.containers.create(
-        image.name, ["-e", NAME_SERVER], entrypoint=["/usr/bin/lua5.4"], platform=image.platform.name, **CONFINED,
-        **_endpoint(client, network, _NAMES),
+        image.name, ["-e", signed_names.PROGRAM], entrypoint=["/usr/bin/lua5.4"], platform=image.platform.name,
+        volumes={str(folder / "answers"): {"bind": "/answers", "mode": "ro"}},
+        **CONFINED, **endpoint,
     )  # fmt: skip
     try:
         container.start()
@@ -110,32 +151,30 @@ def _name_server(client: docker.DockerClient, image: LoadedImage, network: str) 
 
 
 def _server(
-    client: docker.DockerClient, image: LoadedImage, network: str, domain: str, folder: Path, pair: Pair | None
+    client: docker.DockerClient, image: LoadedImage, domain: str, folder: Path, endpoint: Mapping[str, Any]
 ) -> Server:
-    mounts = {
-        str(folder / "authorities.crt"): {"bind": _TRUSTED_AUTHORITIES, "mode": "ro"},
-        str(folder / "resolv.conf"): {"bind": "/etc/resolv.conf", "mode": "ro"},
+    paths = {
+        "authorities.crt": _AUTHORITIES,
+        "resolv.conf": "/etc/resolv.conf",
+        "anchor": "/anchor",
+        f"{domain}.pem": f"/etc/prosody/certs/{domain}.pem",
     }
-    if pair:
-        path = folder / f"{domain}.pem"
-        path.write_bytes(pair.full + pair.key)
-        path.chmod(0o644)
-        mounts[str(path)] = {"bind": f"/etc/prosody/certs/{path.name}", "mode": "ro"}
-    options = _endpoint(client, network, _ADDRESSES[domain]) | {"extra_hosts": _ADDRESSES}
+    mounts = {str(folder / name): {"bind": path, "mode": "ro"} for name, path in paths.items()}
     environment = {"PROSODY_DOMAIN": domain, "PROSODY_MUC_DOMAIN": "none", "PROSODY_UPLOAD_DOMAIN": "none"}
-    # The name server of this network proves nothing, see the last test.
-    environment["PROSODY_USE_DANE"] = "false"
-    if domain != DOMAIN:
-        # What the others demand is not what is tested: they take anything, and show anything.
-        environment["PROSODY_S2S_SECURE_AUTH"] = "false"
-    return Peer(client, image, environment, options, mounts)
+    if domain == DOMAIN:
+        environment["PROSODY_DNSSEC_TRUST_ANCHORS"] = "/anchor"
+    else:
+        environment |= {"PROSODY_S2S_SECURE_AUTH": "false", "PROSODY_USE_DANE": "false"}
+    return Peer(client, image, environment, endpoint, mounts)
 
 
-def test_servers_that_can_be_verified_federate(network: Network) -> None:
-    for one, two in ((DOMAIN, "verified.example"), ("verified.example", DOMAIN)):
-        assert "pong" in network.ping(one, two).lower()
-    sessions = network.servers[DOMAIN].shell("s2s:show()")
-    assert "verified.example" in sessions
+@pytest.mark.parametrize("other", [*ISSUED, *CONFIRMED])
+def test_a_server_that_can_be_verified_is_federated_with(network: Network, other: str) -> None:
+    """By an authority, or by a record of the server's key that is signed (DANE, RFC 7673)."""
+    for one, two in ((other, DOMAIN), (DOMAIN, other)):
+        answer = network.ping(one, two)
+        assert "pong" in answer.lower(), answer
+    assert network.has_let_in(other)
     assert "TLSv1.3" in network.servers[DOMAIN].shell("s2s:show_tls()")
 
 
@@ -146,11 +185,29 @@ def test_a_server_that_cannot_be_verified_is_refused_both_ways(network: Network,
     assert "pong" not in outgoing.lower(), outgoing
     assert "certificate" in outgoing, outgoing
     assert "pong" not in incoming.lower(), incoming
-    assert "not-authorized" in incoming or "certificate" in incoming, incoming
+    assert not network.has_let_in(other)
 
 
-@pytest.mark.parametrize("other", UNVERIFIABLE)
+@pytest.mark.parametrize("other", [*CONFIRMED, *UNVERIFIABLE])
 def test_the_other_server_is_fine_but_for_its_certificate(network: Network, other: str) -> None:
-    """The control: a server that demands no certificate is answered by each of them."""
-    lenient = next(domain for domain in OTHERS if domain != other)
-    assert "pong" in network.ping(lenient, other).lower()
+    """The control: a server that demands no certificate gets an answer from each of them."""
+    assert "pong" in network.ping("verified.example", other).lower()
+
+
+def test_answers_that_prove_nothing_are_not_believed(
+    client: docker.DockerClient, hardened: LoadedImage, tmp_path: Path
+) -> None:
+    """Signed by another key than the root's, as somebody in between would have to: nobody is even connected to."""
+    names = SignedNames(_records({DOMAIN: "127.0.0.1", "verified.example": "127.0.0.1"}, {}))
+    for file, content in (("answers", names.answers().encode()), ("resolv.conf", _resolver(_OTHER_PREFIX))):
+        (tmp_path / file).write_bytes(content)
+        (tmp_path / file).chmod(0o644)
+    mounts = {str(tmp_path / "resolv.conf"): {"bind": "/etc/resolv.conf", "mode": "ro"}}
+    with ExitStack() as stack:
+        name = stack.enter_context(_network(client, _OTHER_PREFIX))
+        stack.enter_context(_name_server(client, hardened, tmp_path, _endpoint(client, name, f"{_OTHER_PREFIX}.10")))
+        endpoint = _endpoint(client, name, f"{_OTHER_PREFIX}.11")
+        server = Peer(client, hardened, {"PROSODY_DOMAIN": DOMAIN}, endpoint, mounts)
+        stack.callback(server.remove)
+        server.start()
+        assert "Validation error" in Network({DOMAIN: server}).ping(DOMAIN, "verified.example")
