@@ -7,7 +7,7 @@ import pytest
 
 from scripts import catalogue, variants
 from scripts.errors import UsageError, VariantError
-from scripts.paths import TOOLS, VARIANTS
+from scripts.paths import ROOT, TOOLS, VARIANTS
 from scripts.platforms import PLATFORMS
 from scripts.variants import Health, Suite, User
 from tests.unit.conftest import Checkout
@@ -270,6 +270,12 @@ def test_defaults_are_those_of_variables_that_the_image_has(name: str) -> None:
     environment = variants.load(name).image.environment
     defaults = {text.removeprefix(beginning) for text in environment if text.startswith(beginning)}
     assert defaults <= known
+
+
+def test_the_defaults_of_hardened_are_documented() -> None:
+    text = (ROOT / "docs/hardened.md").read_text()
+    names = [name for name in variants.load("hardened").image.environment if name.startswith(variants.DEFAULT_PREFIX)]
+    assert [name for name in names if f"`{name.removeprefix(variants.DEFAULT_PREFIX)}`" not in text] == []
 
 
 @pytest.mark.parametrize("module", ["dockerfile", "lock", "build"])
