@@ -202,7 +202,7 @@ def run(
 
 @contextmanager
 def serving(
-    client: docker.DockerClient, image: LoadedImage, options: Mapping[str, Any] | None = None, **environment: str
+    client: docker.DockerClient, image: LoadedImage, options: Mapping[str, Any] | None = None, /, **environment: str
 ) -> Iterator[Server]:
     """A started server with the tests' accounts; `environment` adds to its variables, `options` to those of Docker."""
     accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())

@@ -476,7 +476,9 @@ return {
 			expect.equal(has(built.section_of[name].options.modules_enabled, "container_discretion"), true)
 		end
 		expect.equal({ built.section_of[chat].options.name, built.section_of[rooms].options.name }, { chat, "Rooms" })
-		local named = build(with_domain { PROSODY_DISCREET = "true", PROSODY_NAME = "Chat", PROSODY_NAME__UPLOAD_A_EXAMPLE = "F" })
+		local named = build(with_domain {
+			PROSODY_DISCREET = "true", PROSODY_NAME = "Chat", PROSODY_NAME__UPLOAD_A_EXAMPLE = "F";
+		})
 		expect.equal({ named.section_of[chat].options.name, named.section_of[uploads].options.name }, { "Chat", "F" })
 		local open = build(with_domain {})
 		expect.equal({ has(open.global.options.modules_enabled, "version"), open.section_of[chat].options.name }, { true })
@@ -492,7 +494,8 @@ return {
 	end },
 	{ "ways to connect over HTTP, and statistics, can be left out", function()
 		local options = options_of { PROSODY_BOSH = "false" }
-		expect.equal({ has(options.modules_enabled, "bosh"), has(options.modules_enabled, "http_altconnect") }, { false, true })
+		expect.equal({ has(options.modules_enabled, "bosh"), has(options.modules_enabled, "http_altconnect") },
+			{ false, true })
 		options = options_of { PROSODY_BOSH = "false", PROSODY_WEBSOCKET = "false", PROSODY_METRICS = "false" }
 		expect.equal({ has(options.modules_enabled, "websocket"), has(options.modules_enabled, "http_altconnect") },
 			{ false, false })

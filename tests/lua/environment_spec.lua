@@ -87,7 +87,8 @@ local cases = {
 			return read_well(variables)
 		end
 		local values, origins = with_own { PROSODY_DOMAIN = "a.example" }
-		expect.equal({ values.PROSODY_E2E_POLICY_CHAT, origins.PROSODY_E2E_POLICY_CHAT }, { "required", "default of the image" })
+		expect.equal({ values.PROSODY_E2E_POLICY_CHAT, origins.PROSODY_E2E_POLICY_CHAT },
+			{ "required", "default of the image" })
 		expect.equal({ values.PROSODY_ARCHIVE_EXPIRES_AFTER, values.PROSODY_MUC_DOMAIN }, { 259200, "rooms.a.example" })
 		values, origins = with_own { E2E_POLICY_CHAT = "none", PROSODY_ARCHIVE_EXPIRES_AFTER = "1 day" }
 		expect.equal({ values.PROSODY_E2E_POLICY_CHAT, origins.PROSODY_E2E_POLICY_CHAT }, { "none", "E2E_POLICY_CHAT" })
