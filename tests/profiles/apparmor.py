@@ -31,7 +31,8 @@ class Place:
         return regular.fullmatch(path) is not None or regular.fullmatch(f"{path}/") is not None
 
 
-_MEANINGS = {"**": ".*", "*": "[^/]*", "{": "(?:", ",": "|", "}": ")"}
+# A folder itself is not matched by what stands for its content.
+_MEANINGS = {"**": ".+", "*": "[^/]+", "{": "(?:", ",": "|", "}": ")"}
 
 
 def _regular(pattern: str) -> re.Pattern[str]:
@@ -53,7 +54,9 @@ PLACES = (
     Place("/run/prosody/{,**}", "what is made anew at each start, where that folder is mounted"),
     Place("/dev/shm/prosody-*/{,**}", "the same, in memory"),  # noqa: S108 - a pattern, and the folder is checked
     Place("/var/lib/prosody/{,**}", "data"),
-    Place("/{etc,run,dev,usr,var,srv,opt,home,proc}/", "folders that are passed on the way"),
+    Place("/prosody-plugins{,-custom}/{,**}", "folders of plugins in Jitsi deployments"),
+    Place("/{credentials,values}/{,**}", "files that variables name"),
+    Place("/{,etc/,run/,dev/,usr/,var/,var/lib/,srv/,opt/,home/,proc/}", "folders that are passed on the way"),
     Place("/dev/{null,zero,urandom,random,tty,console}", "devices that hold nothing"),
     Place("/dev/pts/*", "terminal of prosodyctl shell"),
     Place("/proc/{*,*/net,*/sys,sys}", "names of processes, folders on the way"),
@@ -122,5 +125,6 @@ def _rules(seen: Observation) -> Iterator[str]:
 
 
 def _letters(access: Set[str]) -> str:
-    """AppArmor's order; a program that is started stays in this profile (ix)."""
-    return "".join(letter for letter in "mrwlk" if letter in access) + ("ix" if "x" in access else "")
+    """AppArmor's order; a program that is started is read and mapped as well, and stays in this profile (ix)."""
+    admitted = {*access, *("mr" if "x" in access else "")}
+    return "".join(letter for letter in "mrwlk" if letter in admitted) + ("ix" if "x" in access else "")

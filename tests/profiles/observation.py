@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_CALL = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\w+)(?:<(?P<path>[^>]*)>)?(?P<rest>.*)$")
+_CALL = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\w+|\?)(?:<(?P<path>[^>]*)>)?(?P<rest>.*)$")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _DESCRIPTOR = re.compile(r"^(?:AT_FDCWD|\d+)<(?P<path>/[^>]*)>")
 

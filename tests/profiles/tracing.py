@@ -14,11 +14,15 @@ from typing import Any
 import pytest
 from docker.models.containers import Container, ContainerCollection
 
-from scripts import toolset
+from scripts import platforms, toolset
 
 TRACES = "PROSODY_TRACES"  # environment variable: the folder that traces are written to
 
 OWN = _TOOLS, _THERE = "/strace", "/traces"  # what tracing adds to a container
+
+
+# Programs of the image; what tests bring along, such as a browser, is not of interest.
+_PROGRAMS = ("/usr/bin/tini", "/usr/bin/lua5.4", "prosodyctl")
 
 
 def _command(tools: Path) -> list[str]:
@@ -46,7 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
         found = self.client.images.get(image).attrs["Config"]
         entry = options.pop("entrypoint", None) or found.get("Entrypoint") or []
         entry = [entry] if isinstance(entry, str) else list(entry)
-        if not image.startswith("prosody-test:") or options.get("platform", "linux/amd64") != "linux/amd64":
+        foreign = options.get("platform", platforms.native().name) != platforms.native().name
+        if foreign or not entry or entry[0] not in _PROGRAMS:
             return create(self, image, command, entrypoint=entry, **options)
         volumes = dict(options.pop("volumes", None) or {})
         volumes |= {str(tools): {"bind": _TOOLS, "mode": "ro"}, traces: {"bind": _THERE, "mode": "rw"}}
@@ -54,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def traced_execute(self: Container, command: Sequence[str], *arguments: Any, **options: Any) -> Any:
         mounts = {mount["Destination"] for mount in self.attrs["Mounts"]}
-        prefix = _command(tools) if _THERE in mounts else []
+        prefix = _command(tools) if _THERE in mounts and command[0] in _PROGRAMS else []
         return execute(self, [*prefix, *command], *arguments, **options)
 
     ContainerCollection.create = traced_create  # type: ignore[method-assign, assignment]
