@@ -254,6 +254,19 @@ def _token(room: str) -> str:
     return tokens.shared(SECRET, room=room, context={"user": {"name": "Juliet", "affiliation": "owner"}})
 
 
+@pytest.mark.parametrize("more", [{}, {"ENABLE_AUTH": "1", "ENABLE_GUESTS": "1"}], ids=["anonymous", "guests"])
+def test_a_deployment_is_healthy(
+    client: docker.DockerClient, image: LoadedImage, tmp_path: Path, more: Mapping[str, str]
+) -> None:
+    """Hosts of anonymous users store nothing, which is no failure of the storage."""
+    with conference(client, image, tmp_path, ENVIRONMENT | dict(more)) as made:
+        outcome = made.server.execute("prosodyctl", "status")
+        assert outcome.status == 0, outcome.text
+        log = made.server.log()
+        assert "error" not in log
+        assert "warn" not in log
+
+
 # Rooms
 
 
@@ -451,6 +464,27 @@ def test_without_guests_a_token_is_needed(client: docker.DockerClient, image: Lo
                 assert condition(await enter(guest, room, "guest")) == "not-allowed"
 
         asyncio.run(scenario())
+
+
+def test_whoever_needs_no_token_is_a_guest(client: docker.DockerClient, image: LoadedImage, tmp_path: Path) -> None:
+    environment = {
+        "PROSODY_DOMAIN": DOMAIN, "PROSODY_MUC_DOMAIN": ROOMS, "PROSODY_AUTHENTICATION": "json_web_token",
+        "PROSODY_JWT_APP_ID": "meet", "PROSODY_JWT_SECRET": SECRET, "PROSODY_JWT_ROOMS": "true",
+        "PROSODY_JWT_ALLOW_EMPTY": "true", "PROSODY_ROOM_LOCKING": "false",
+    }  # fmt: skip
+    with conference(client, image, tmp_path, environment) as made:
+
+        async def scenario() -> None:
+            room = new_room()
+            async with made.person("juliet") as juliet, made.connected(DOMAIN, "") as guest:
+                assert condition(await enter(guest, room, "guest")) == "not-allowed"
+                assert standing(await enter(juliet, room, "juliet")) == ("owner", "moderator")
+                assert standing(await enter(guest, room, "guest")) == ("none", "participant")
+
+        asyncio.run(scenario())
+        # A token that is wrong does not make a guest.
+        assert tokens.websocket(made.server, made.certificate, tokens.shared(SECRET, exp=1)) is None
+        assert tokens.websocket(made.server, made.certificate, None)
 
 
 # Moderation (XEP-0425)

@@ -15,7 +15,6 @@ local json = require "prosody.util.json"
 local jwk = require "container.tokens.jwk"
 local key_store = require "container.tokens.key_store"
 local new_sasl = require "prosody.util.sasl".new
-local promise = require "prosody.util.promise"
 local sha256 = require "prosody.util.hashes".sha256
 local ssl = require "ssl"
 local throttle = require "prosody.util.throttle"
@@ -46,15 +45,24 @@ end
 
 --- Loads a file; has to be called where it may wait.
 local function load(url, headers)
-	local timeout
-	local answer, failure = async.wait_for(promise.race {
-		http.request(url, { headers = headers });
-		promise.new(function(_, reject)
-			timeout = timer.add_task(longest_wait, function() reject("no answer within " .. longest_wait .. " seconds") end)
-		end);
-	})
+	local wait, done = async.waiter()
+	local answer, failure
+	local function finish(response, reason)
+		if answer or failure then return end
+		answer, failure = response, reason
+		done()
+	end
+	local request = http.request(url, { headers = headers }, function(body, code, response)
+		if code == 0 then finish(nil, tostring(body)) else finish(response) end
+	end)
+	local timeout = timer.add_task(longest_wait, function()
+		finish(nil, ("no answer within %d seconds"):format(longest_wait))
+		-- It can be cancelled once it is connected; before that the network's own time limit ends it.
+		if request and request.cancel then request:cancel() end
+	end)
+	wait()
 	timer.stop(timeout)
-	return answer, failure and tostring(failure)
+	return answer, failure
 end
 
 local function new_store(url, parse)

@@ -13,6 +13,7 @@ local pposix = require "prosody.util.pposix"
 local runtime = require "container.runtime"
 local storagemanager = require "prosody.core.storagemanager"
 local time = require "prosody.util.time"
+local usermanager = require "prosody.core.usermanager"
 
 module:set_global()
 
@@ -109,6 +110,12 @@ local function try_storage(host)
 	return found.token == written.token, "what was written reads differently"
 end
 
+--- A host of anonymous users drops what they would store.
+local function keeps_nothing(host)
+	return usermanager.get_provider(host).name == "anonymous"
+		and not module:context(host):get_option_boolean("allow_anonymous_storage", false)
+end
+
 local storage = { ends = 0 }
 
 --- The first host that fails is enough: the others have the same storage most of the time, and each could block.
@@ -116,7 +123,7 @@ local function look_at_storage()
 	for _, host in ipairs(list_virtual_hosts()) do
 		-- Storage drivers raise errors where they have no other way to report them.
 		local called, works, reason = pcall(try_storage, host)
-		if not called or not works then
+		if not (called and works or keeps_nothing(host)) then
 			return { ok = false, host = host, reason = "cannot be written and read" }, called and reason or works
 		end
 	end

@@ -12,7 +12,8 @@ local muc_util = module:require "muc/util"
 -- Addresses and domains of services that need no token.
 local exempt = module:get_option_set("jwt_rooms_exempt", {})
 -- Whether local users without a token may enter rooms that are open already.
-local are_guests_allowed = module:get_option_boolean("jwt_rooms_guests", false)
+local are_guests_allowed = module:get_option_boolean("jwt_rooms_guests",
+	module:get_option_boolean("allow_empty_token", false))
 -- The main domain, where the subject of a token has to fit as well.
 local domain = module:get_option_boolean("enable_domain_verification", false)
 	and module:get_option_string("jwt_rooms_domain", jid.host(module.host:gsub("^[^.]+%.", "")))
