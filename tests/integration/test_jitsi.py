@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -18,6 +21,7 @@ import slixmpp
 from tests.integration import servers, streams, tokens
 from tests.integration.client_exchanges import Watch
 from tests.integration.clients import Client, RefusedError, connected
+from tests.integration.conftest import Images
 from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
 
 AUTH, GUESTS, ROOMS, INTERNAL = (f"{name}.{DOMAIN}" for name in ("auth", "guest", "muc", "internal-muc"))
@@ -26,9 +30,8 @@ FOCUS, BRIDGE = "password of focus", "password of jvb"
 PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5223, 5281)}
 MUC = "http://jabber.org/protocol/muc"
 MODERATION, RETRACTION = "urn:xmpp:message-moderate:1", "urn:xmpp:message-retract:1"
-# What compose files of docker-jitsi-meet set, with domains of the tests
+# What compose files of docker-jitsi-meet set, with domains of the tests. The image sees by it that it is a deployment.
 ENVIRONMENT = {
-    "PROSODY_JITSI": "true",
     "XMPP_DOMAIN": DOMAIN,
     "XMPP_AUTH_DOMAIN": AUTH,
     "XMPP_GUEST_DOMAIN": GUESTS,
@@ -91,6 +94,12 @@ def conference(
         yield Conference(server, server.certificate(folder))
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="module")
+def image(images: Images) -> LoadedImage:
+    """The jitsi variant."""
+    return images.load("jitsi")
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +274,44 @@ def test_a_deployment_is_healthy(
         log = made.server.log()
         assert "error" not in log
         assert "warn" not in log
+
+
+def test_relays_are_told_with_credentials(client: docker.DockerClient, image: LoadedImage, tmp_path: Path) -> None:
+    """To anybody in the deployment, guests as well (XEP-0215); good for relays with the same secret."""
+    secret = "secret of the relays"
+    relays = {"STUN_HOST": "stun.example", "TURNS_HOST": "turn.example", "TURN_CREDENTIALS": secret}
+    with conference(client, image, tmp_path, ENVIRONMENT | relays) as made:
+
+        async def scenario() -> ET.Element:
+            async with made.connected(DOMAIN, "") as guest:
+                return await ask(guest, DOMAIN, "get", "<services xmlns='urn:xmpp:extdisco:2'/>")
+
+        services = {item.get("type"): item for item in asyncio.run(scenario()).iter("{urn:xmpp:extdisco:2}service")}
+        assert (services["stun"].get("host"), services["stun"].get("port")) == ("stun.example", "443")
+        relay = services["turns"]
+        assert (relay.get("host"), relay.get("transport")) == ("turn.example", "tcp")
+        # As relays check it: the expiry is the name, its HMAC the password.
+        name = relay.get("username") or ""
+        expected = base64.b64encode(hmac.digest(secret.encode(), name.encode(), "sha1")).decode()
+        assert relay.get("password") == expected
+        assert int(name) > time.time() + 80000
+
+
+def test_joining_is_limited_in_rate(client: docker.DockerClient, image: LoadedImage, tmp_path: Path) -> None:
+    # Two at once, and then one in twenty seconds: the rate times the factor is how many may come at once.
+    limits = {"PROSODY_ENABLE_RATE_LIMITS": "1", "PROSODY_MUC_EVENT_RATE": "0.05", "PROSODY_MUC_BURST_FACTOR": "40"}
+    with conference(client, image, tmp_path, ENVIRONMENT | limits) as made:
+
+        async def scenario() -> None:
+            async with open_room(made) as (focus, room), AsyncExitStack() as stack:
+                people = [await stack.enter_async_context(made.connected(DOMAIN, "")) for _ in range(3)]
+                answers = [condition(await enter(person, room, f"person {n}")) for n, person in enumerate(people)]
+                assert answers == [None, None, "policy-violation"]
+                # Who is in can talk as much as before.
+                for number in range(10):
+                    await say(people[0], focus, room, f"message {number}")
+
+        asyncio.run(scenario())
 
 
 # Rooms

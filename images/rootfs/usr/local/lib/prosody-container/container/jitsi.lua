@@ -31,6 +31,9 @@ local token_providers = { json_web_token = true, token = true }
 
 -- What holds in a Jitsi deployment where no variable says otherwise
 local defaults = {
+	AUTH_TYPE = "internal", PROSODY_MODE = "client";
+	JICOFO_AUTH_USER = "focus", JVB_AUTH_USER = "jvb", JIGASI_XMPP_USER = "jigasi", JIBRI_XMPP_USER = "jibri";
+	JIBRI_RECORDER_USER = "recorder", JIGASI_TRANSCRIBER_USER = "transcriber";
 	PROSODY_FEDERATION = false;
 	PROSODY_CONSIDER_BOSH_SECURE = true, PROSODY_CONSIDER_WEBSOCKET_SECURE = true;
 	-- Who has lost the connection leaves the conference within a minute.
