@@ -109,6 +109,13 @@ def test_a_token_lets_in(shared_gate: Gate, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", LOGINS)
+def test_a_long_token_lets_in(shared_gate: Gate, way: str) -> None:
+    """Passwords are shorter; a stream takes 10 kB from somebody who has not logged in."""
+    token = tokens.shared(SECRET, context={"user": {"id": "juliet", "avatar": "x" * 4000}})
+    assert shared_gate.log_in(token, way)
+
+
+@pytest.mark.parametrize("way", LOGINS)
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -159,8 +166,27 @@ def test_claims_that_are_right(shared_gate: Gate, changes: Mapping[str, Any]) ->
         ),
         (tokens.shared(SECRET)[:-4] + "AAAA", "its signature is wrong"),
         ("nonsense", "it is not a signed token"),
+        (tokens.malformed("[" * 5000), "it is not a signed token"),
+        (tokens.malformed("null"), "its algorithm is not accepted (alg)"),
+        (tokens.malformed('"HS256"'), "it is not a signed token"),
+        (tokens.malformed("{}"), "its algorithm is not accepted (alg)"),
+        (tokens.malformed('{"alg": ["HS256"]}'), "its algorithm is not accepted (alg)"),
+        (tokens.malformed('{"alg": "HS256", "kid": 5}'), "the name of its key is not a text (kid)"),
     ],
-    ids=["none", "none with a signature", "another algorithm", "another secret", "altered", "nonsense"],
+    ids=[
+        "none",
+        "none with a signature",
+        "another algorithm",
+        "another secret",
+        "altered",
+        "nonsense",
+        "nested",
+        "null",
+        "text",
+        "no algorithm",
+        "several algorithms",
+        "number of a key",
+    ],
 )
 def test_signatures_that_are_wrong(shared_gate: Gate, way: str, token: str, reason: str) -> None:
     assert shared_gate.refuses(token, reason, way)

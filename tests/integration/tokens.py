@@ -111,6 +111,12 @@ def unsigned(signature: bytes = b"") -> str:
     return b".".join([*(_base64url(json.dumps(part).encode()) for part in parts), signature]).decode()
 
 
+def malformed(header: str) -> str:
+    """A token with this text as its header, and a signature of nothing."""
+    parts = (header.encode(), json.dumps(claims()).encode(), b"signature")
+    return b".".join(_base64url(part) for part in parts).decode()
+
+
 def _base64url(content: bytes) -> bytes:
     return base64.urlsafe_b64encode(content).rstrip(b"=")
 

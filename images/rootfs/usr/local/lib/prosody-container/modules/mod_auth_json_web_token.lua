@@ -184,10 +184,21 @@ local function admit_as(session, token, username)
 	return name
 end
 
+--- PLAIN (RFC 4616), which the library knows for passwords of less than 1024 bytes only, as long as it prepares any.
+local function process_plain(handler, session, message)
+	local username, token = (message or ""):match("^[^\0]*\0([^\0]+)\0([^\0]+)$")
+	username = username and encodings.stringprep.nodeprep(username)
+	if not username then return "failure", "malformed-request" end
+	handler.username = admit_as(session, token, username)
+	if not handler.username then return "failure", "not-authorized", "the token is not valid" end
+	return "success"
+end
+
 local function new_handler(session)
 	local handler = new_sasl(module.host, {
 		anonymous = function() return true end;
-		plain_test = function(_, username, token) return admit_as(session, token, username) ~= nil, true end;
+		-- Offers the mechanism, which process_plain stands in for.
+		plain_test = function() return nil end;
 		oauthbearer = function(_, token)
 			local name = token and admit_as(session, token)
 			if name then return name, true, {} end
@@ -196,6 +207,7 @@ local function new_handler(session)
 	})
 	local process = handler.process
 	function handler:process(message)
+		if self.selected == "PLAIN" then return process_plain(self, session, message) end
 		-- The mechanism itself asks again for another name when it is refused one.
 		if self.selected == "ANONYMOUS" then
 			local is_admitted, text = admit(session)
