@@ -82,11 +82,11 @@ class Entry:
     content: bytes
 
 
-@pytest.fixture(scope="module")
-def entries(images: Images) -> Mapping[str, Entry]:
-    """Everything in the image by path, as an engine would lay its layers over each other."""
+@pytest.fixture(scope="module", params=dict.fromkeys((platforms.native().name, "linux/arm64")))
+def entries(request: pytest.FixtureRequest, images: Images) -> Mapping[str, Entry]:
+    """Everything in the image of a platform by path, as an engine would lay its layers over each other."""
     layout = images.layout("hardened")
-    image = next(image for image in layout.images if image.platform == platforms.native())
+    image = next(image for image in layout.images if image.platform.name == request.param)
     found: dict[str, Entry] = {}
     for layer in image.layers:
         with (

@@ -333,6 +333,12 @@ def test_a_message_is_archived_for_three_days(client: docker.DockerClient, harde
         assert server.shell(option(ROOMS, "muc_log_expires_after")) == f"Result: {3 * day}"
 
 
+def test_who_is_told_of_new_accounts_is_not_told_addresses(server: Server) -> None:
+    template = server.shell(option(DOMAIN, "registration_notification"))
+    assert "$username" in template
+    assert "$ip" not in template
+
+
 def kept(server: Server) -> list[str]:
     """Identifiers of what is in Alice's archive."""
     answer = server.shell(
