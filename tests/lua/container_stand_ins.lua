@@ -108,10 +108,9 @@ function stand_ins.read(variables, more)
 end
 
 local modules = {
-	"auth_internal_hashed", "auth_ldap", "bosh", "container_components", "container_onion",
-	"e2e_policy", "firewall",
-	"http_file_share", "mam", "muc", "muc_limits", "muc_moderation", "offline", "proxy65", "pubsub", "register_limits", "spam_reporting",
-	"turn_external", "vcard_muc", "watch_spam_reports",
+	"auth_internal_hashed", "auth_ldap", "bosh", "container_components", "container_onion", "e2e_policy", "firewall",
+	"http_file_share", "mam", "muc", "muc_limits", "muc_moderation", "offline", "proxy65", "pubsub",
+	"register_limits", "spam_reporting", "turn_external", "vcard_muc", "watch_spam_reports",
 }
 
 --- What container/surroundings.lua would see.
