@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from debian.debfile import DebFile
@@ -14,7 +16,8 @@ from filelock import FileLock
 
 from scripts import fetch, lock, paths, platforms, variants
 from scripts.console import console
-from scripts.lock import LockedPackage
+from scripts.errors import GoneError
+from scripts.lock import Lock, LockedPackage
 from scripts.platforms import Platform
 
 
@@ -36,11 +39,22 @@ class Toolset:
 def unpack(name: str, platform: Platform | None = None) -> Toolset:
     """The tools `name` (scripts/tools/<name>.yaml) for `platform` (default: this machine's), ready to use.
 
-    They are kept in the user's cache, so every checkout shares them. Raises what `fetch.fetch` and `lock.load` raise.
+    They are kept in the user's cache, so every checkout shares them. If the archive has dropped a package for good, the
+    set is locked again for this run only where the variable CI is set: an update of the archive must not block a change.
+    Raises what `fetch.fetch` and `lock.load` raise.
     """
     platform = platform or platforms.native()
     variant = variants.load(name, paths.TOOLS)
-    locked = lock.load(variant, lock.path_of(name, paths.TOOLS))
+    try:
+        return _unpacked(name, lock.load(variant, lock.path_of(name, paths.TOOLS)), platform)
+    except GoneError as error:
+        if not os.environ.get("CI"):
+            raise
+        console.print(f"[yellow]warning:[/] {error}\nLocking {name} again, only for this run.", highlight=False)
+        return _unpacked(name, lock.make(variant, datetime.now(UTC)), platform)
+
+
+def _unpacked(name: str, locked: Lock, platform: Platform) -> Toolset:
     packages = locked.packages([platform])
     digest = hashlib.sha256("".join(sorted(package.sha256 for package in packages)).encode()).hexdigest()
     root = paths.user_cache() / "tools" / f"{name}-{digest[:12]}"

@@ -7,12 +7,13 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts import fetch, lock, paths, toolset, variants
-from scripts.errors import FetchError, LockError, UsageError
+from scripts import fetch, lock, mirrors, paths, toolset, variants
+from scripts.errors import FetchError, GoneError, LockError, UsageError
 from scripts.lock import Lock, LockedPackage
 from scripts.platforms import PLATFORMS
 from tests.unit import web
@@ -64,6 +65,25 @@ def test_packages_are_unpacked_and_kept(server: web.Web) -> None:
     server.behaviours.clear()
     assert toolset.unpack("test", AMD64).root == root
     assert len(server.requests) == 2
+
+
+def test_a_dropped_package_blocks_people_but_no_checks(server: web.Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the packages of an image, what the archive has by now is taken where CI is set."""
+    monkeypatch.setattr(mirrors, "mirrors", lambda _archive, _instant: (mirrors.Mirror(server.url),))
+    del server.behaviours["/pool/tool.deb"]
+    newer = deb({"usr/bin/tool": b"#!/bin/sh\necho newer\n"})
+    server.behaviours["/pool/tool_2.deb"] = web.content(newer)
+    old = lock.load(variants.load("test", paths.TOOLS), lock.path_of("test", paths.TOOLS))
+    tool, other = old.platforms[AMD64.name]
+    sha256 = hashlib.sha256(newer).hexdigest()
+    again = replace(tool, version="2", path="pool/tool_2.deb", size=len(newer), sha256=sha256)
+    monkeypatch.setattr(lock, "make", lambda _variant, _at: replace(old, platforms={AMD64.name: (again, other)}))
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(GoneError):
+        toolset.unpack("test", AMD64)
+    monkeypatch.setenv("CI", "true")
+    root = toolset.unpack("test", AMD64).root
+    assert subprocess.run([root / "usr/bin/tool"], capture_output=True, check=True).stdout == b"newer\n"
 
 
 def test_other_packages_are_another_folder(server: web.Web, tmp_path: Path) -> None:
