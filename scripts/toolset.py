@@ -39,8 +39,8 @@ class Toolset:
 def unpack(name: str, platform: Platform | None = None) -> Toolset:
     """The tools `name` (scripts/tools/<name>.yaml) for `platform` (default: this machine's), ready to use.
 
-    They are kept in the user's cache, so every checkout shares them. If the archive has dropped a package for good, the
-    set is locked again for this run only where the variable CI is set: an update of the archive must not block a change.
+    They are kept in the user's cache, so every checkout shares them. If the archive has dropped a package for good,
+    the set is locked again for this run only where CI is set: an update of the archive must not block a change.
     Raises what `fetch.fetch` and `lock.load` raise.
     """
     platform = platform or platforms.native()
