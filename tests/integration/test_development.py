@@ -66,7 +66,7 @@ def developing(
 
     `mounts` says which folders are in the container, and where; `environment` adds to its variables.
     """
-    server = Server(client, image, {**DEVELOPMENT, **environment}, {"ports": _PORTS})
+    server = Server(client, image, {"PROSODY_DOMAIN": "localhost", **DEVELOPMENT, **environment}, {"ports": _PORTS})
     for source, place in ({str(web_files): "/usr/share/javascript/converse.js/dist"} | dict(mounts or {})).items():
         server.mounts[source] = {"bind": place, "mode": "ro"}
     try:
