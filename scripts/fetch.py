@@ -32,7 +32,7 @@ _BAD_ADDRESS = (httpx.InvalidURL, ValueError, OverflowError, ExceptionGroup)
 _HINTS: dict[type[FetchError], str] = {
     GoneError: "Archives drop replaced packages. Lock the current ones with: scripts/nox -s lock",
     FetchError: "Check the network, or name a mirror that is reachable: DEBIAN_MIRROR=http://... "
-    "(and DEBIAN_SECURITY_MIRROR=http://...).",
+    "(and DEBIAN_SECURITY_MIRROR=http://...), ALPINE_MIRROR=http://....",
 }
 
 
@@ -45,6 +45,22 @@ class Item:
     paths: tuple[str, ...]
     sha256: str
     size: int
+
+    @property
+    def place(self) -> Path:
+        """Where the cache keeps it."""
+        return blob(self.sha256)
+
+    @property
+    def hash(self) -> str:
+        """What tells it from all other files, for messages."""
+        return f"SHA-256 {self.sha256}"
+
+    def fault(self, file: Path) -> str:
+        """Why `file` is not this one; empty if it is."""
+        with file.open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        return "" if actual == self.sha256 else f"SHA-256 {actual} instead of {self.sha256}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,26 @@ def blob(sha256: str) -> Path:
     return user_cache() / "sha256" / sha256[:2] / sha256
 
 
+def keep(content: bytes) -> str:
+    """Put `content` into the cache; returns its SHA-256."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    target = blob(sha256)
+    if not target.is_file():
+        with replacing(target) as temporary:
+            temporary.write_bytes(content)
+    return sha256
+
+
+def adopt(item: Item) -> str:
+    """Put a fetched file, which was known by another hash, under its SHA-256 as well; returns that."""
+    with item.place.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not blob(sha256).is_file():
+        with replacing(blob(sha256)) as temporary:
+            shutil.copyfile(item.place, temporary)
+    return sha256
+
+
 def fetch(items: Iterable[Item], instant: str, *, label: str = "packages", patience: float = 15.0) -> Report:
     """Bring all `items` into the cache.
 
@@ -76,8 +112,8 @@ def fetch(items: Iterable[Item], instant: str, *, label: str = "packages", patie
     Raises GoneError if every mirror answered that it does not have a file, FetchError if a file could not be had
     for another reason. What was fetched until then is kept.
     """
-    wanted = {item.sha256: item for item in items}
-    missing = [item for item in wanted.values() if not blob(item.sha256).is_file()]
+    wanted = {item.place: item for item in items}
+    missing = [item for place, item in wanted.items() if not place.is_file()]
     missing = [item for item in missing if not _from_vault(item)]
     if missing:
         sources = {archive: mirrors.mirrors(archive, instant) for archive in sorted({item.archive for item in missing})}
@@ -126,9 +162,7 @@ def _from_vault(item: Item) -> bool:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != item.sha256:
                     console.print(f"[yellow]warning:[/] {source} is not what its name says; it is passed over")
                     continue
-            target = blob(item.sha256)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as temporary:
+            with replacing(item.place) as temporary:
                 shutil.copyfile(source, temporary)
             return True
     return False
@@ -191,7 +225,7 @@ class _Download:
 
     async def get(self, item: Item, sources: Sequence[Mirror]) -> None:
         """Bring `item` into the cache from the first of `sources` that gives the right bytes."""
-        target = blob(item.sha256)
+        target = item.place
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
         # Another build on this machine may want the same file: the second one waits and finds it done.
@@ -215,7 +249,7 @@ class _Download:
                     return
         tried = "\n".join(f"  {reason}" for reason in reasons)
         if gone:
-            raise GoneError(f"No mirror has {item.name} any more (SHA-256 {item.sha256}). Tried:\n{tried}")
+            raise GoneError(f"No mirror has {item.name} any more ({item.hash}). Tried:\n{tried}")
         raise FetchError(f"{item.name} could not be fetched. Tried:\n{tried}")
 
     async def _from_mirror(self, item: Item, mirror: Mirror, url: str, part: Path) -> None:
@@ -272,14 +306,12 @@ class _Download:
                 raise _Refused(f"ended after {received} of {item.size} bytes", final=False)
         else:
             self.advance(have)
-        with part.open("rb") as stream:
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
-        if actual != item.sha256:
+        if fault := item.fault(part):
             size = part.stat().st_size
             part.unlink()
             self.advance(-max(size, item.size))
             # A file that was resumed may be half one mirror's and half another's: one clean try is fair.
-            raise _Refused(f"wrong content: SHA-256 {actual} instead of {item.sha256}", final=have == 0)
+            raise _Refused(f"wrong content: {fault}", final=have == 0)
 
 
 def _check_status(response: httpx.Response) -> None:

@@ -14,27 +14,25 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
 from scripts import documents, errors, fetch, paths, resolve, variants
-from scripts.archives import debian, tarballs
-from scripts.archives.debian import Index, Package, Release
+from scripts.archives import alpine, debian, tarballs
+from scripts.archives.packages import Indexes, Package, Release, fulfils
 from scripts.console import console, step_progress, table
 from scripts.errors import LockError, UsageError
 from scripts.fetch import Item
 from scripts.platforms import PLATFORMS, Platform
 from scripts.variants import Tarball, Variant
 
-# snapshot.debian.org takes a snapshot every six hours. This long after an index was made, every package that it names
-# is in the newest snapshot, and none has been removed yet (Debian keeps replaced files for more than a day).
-_SNAPSHOT_DELAY = timedelta(hours=12)
+_OPTIONAL = ("integrity", "key", "key_sha256")  # not all packages and suites have these
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,14 @@ class LockedPackage:
 
 @dataclass(frozen=True)
 class LockedSuite:
-    """A signed index that a lock was made from; `date` is its own, in ISO 8601."""
+    """A signed index that a lock was made from; `date` is its own, in ISO 8601. The key is recorded of Alpine's."""
 
     archive: str
     suite: str
     date: str
     sha256: str
+    key: str = ""
+    key_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,9 @@ def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
         raise LockError(f"{shown} was made for another state of {variant.document.position().path.name}. {again}")
     return Lock(
         **{key: value[key] for key in ("variant", "inputs", "snapshot", "epoch")},
-        suites=tuple(LockedSuite(**suite) for suite in value["suites"]),
+        suites=tuple(LockedSuite(**_names(suite)) for suite in value["suites"]),
         platforms={
-            platform: tuple(
-                LockedPackage(**{key.replace("-", "_"): field for key, field in package.items()})
-                for package in packages
-            )
+            platform: tuple(LockedPackage(**_names(package)) for package in packages)
             for platform, packages in value["platforms"].items()
         },
     )
@@ -202,16 +199,21 @@ def inputs(variant: Variant) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
+def _names(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of fields, from those in the file."""
+    return {key.replace("-", "_"): field for key, field in value.items()}
+
+
 def _plain(lock: Lock) -> dict[str, Any]:
     value = asdict(lock)
-    value["platforms"] = {
-        platform: [
-            {key.replace("_", "-"): field for key, field in package.items() if (key, field) != ("integrity", "")}
-            for package in packages
-        ]
-        for platform, packages in value["platforms"].items()
-    }
+    value["suites"] = list(map(_given, value["suites"]))
+    value["platforms"] = {platform: list(map(_given, packages)) for platform, packages in value["platforms"].items()}
     return value
+
+
+def _given(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as they are in the file."""
+    return {key.replace("_", "-"): field for key, field in value.items() if field != "" or key not in _OPTIONAL}
 
 
 def _checksum(value: Mapping[str, Any]) -> str:
@@ -223,35 +225,40 @@ def _canonical(value: Any) -> bytes:
 
 
 def make(variant: Variant, at: datetime) -> Lock:
-    """Lock `variant` against its archives as they were at `at`.
+    """Lock `variant` against its archives as they were at `at`; Alpine's are always as they are now.
 
-    Raises what `archives.debian.release`, `fetch.fetch` and `resolve.resolve` raise.
+    Raises what `read` of the distribution's module, `fetch.fetch` and `resolve.resolve` raise.
     """
     with console.status(f"Reading the archives of {variant.name}"):
-        releases = [debian.release(suite, at) for suite in variant.suites]
-    items = [
-        item
-        for platform in variant.platforms
-        for found in releases
-        for item in debian.index_items(found, platform.debian)
-    ]
+        indexes = _read(variant, at)
     locked_tarballs = tuple(_locked_tarball(variant, tarball) for tarball in variant.tarballs)
-    newest = max(found.date for found in releases)
-    fetch.fetch(items, debian.instant(at), label="package indexes")
+    newest = max(found.date for found in indexes.releases)
+    resolved = dict(_resolve_platforms(variant, indexes))
+    # What an index does not state must be seen.
+    unhashed = [package.item for placed in resolved.values() for package, _ in placed if not package.sha256]
+    fetch.fetch(unhashed, debian.instant(newest), label=f"packages of {variant.name}")
     return Lock(
         variant=variant.name,
         inputs=inputs(variant),
-        snapshot=debian.instant(newest + _SNAPSHOT_DELAY),
+        snapshot=debian.instant(newest + indexes.delay),
         epoch=int(newest.timestamp()),
-        suites=tuple(
-            LockedSuite(found.suite.archive, found.suite.suite, found.date.isoformat(), found.sha256)
-            for found in releases
-        ),
+        suites=tuple(map(_locked_suite, indexes.releases)),
         platforms={
-            platform: _in_order(variant, (*packages, *locked_tarballs))
-            for platform, packages in _lock_platforms(variant, releases)
+            platform: _in_order(variant, (*(_locked(package, layer) for package, layer in placed), *locked_tarballs))
+            for platform, placed in resolved.items()
         },
     )
+
+
+def _read(variant: Variant, at: datetime) -> Indexes:
+    if variant.distribution == "alpine":
+        return alpine.read(variant.suites, variant.architectures)
+    return debian.read(variant.suites, variant.architectures, at)
+
+
+def _locked_suite(found: Release) -> LockedSuite:
+    key = (found.key.name, found.key.sha256) if found.key else ()
+    return LockedSuite(found.suite.archive, found.name, found.date.isoformat(), found.sha256, *key)
 
 
 def keep_instant(previous: Mapping[str, Lock], locks: Mapping[str, Lock]) -> dict[str, Lock]:
@@ -278,12 +285,15 @@ def families(names: Sequence[str], folder: Path) -> list[tuple[Variant, ...]]:
     return list(found.values())
 
 
-def _lock_platforms(variant: Variant, releases: Sequence[Release]) -> Iterator[tuple[str, tuple[LockedPackage, ...]]]:
+Placed = tuple[Package, str]  # a package, and the layer that it goes into
+
+
+def _resolve_platforms(variant: Variant, indexes: Indexes) -> Iterator[tuple[str, tuple[Placed, ...]]]:
     """Resolve each platform on its own, in as many processes as there are processors."""
     with step_progress() as progress, ProcessPoolExecutor(os.cpu_count()) as executor:
         task = progress.add_task(f"Locking {variant.name}", total=len(variant.platforms))
         futures = [
-            executor.submit(_lock_platform, replace(variant, document=_NO_DOCUMENT), releases, platform)
+            executor.submit(_resolve_platform, replace(variant, document=_NO_DOCUMENT), indexes, platform)
             for platform in variant.platforms
         ]
         for platform, future in zip(variant.platforms, futures, strict=True):
@@ -310,8 +320,8 @@ class UnknownPackageError(Exception):
         return str(self.args[0])
 
 
-def _lock_platform(variant: Variant, releases: Sequence[Release], platform: Platform) -> tuple[LockedPackage, ...]:
-    index = Index.of(releases, platform.debian)
+def _resolve_platform(variant: Variant, indexes: Indexes, platform: Platform) -> tuple[Placed, ...]:
+    index = indexes.index(platform.named_by(variant.distribution))
     for layer, names in variant.layers.items():
         for place, name in enumerate(names):
             if not index.packages(name):
@@ -324,7 +334,7 @@ def _lock_platform(variant: Variant, releases: Sequence[Release], platform: Plat
     present = resolve.fulfilled(index, variant.exclude)
     packages = resolve.resolve(index, variant.packages, present)
     layers = _assign_layers(variant, packages, present)
-    return tuple(_locked(package, layers[package.name]) for package in packages)
+    return tuple((package, layers[package.name]) for package in packages)
 
 
 def _in_order(variant: Variant, packages: Sequence[LockedPackage]) -> tuple[LockedPackage, ...]:
@@ -354,7 +364,7 @@ def _locked_tarball(variant: Variant, tarball: Tarball) -> LockedPackage:
     )
 
 
-def _assign_layers(variant: Variant, packages: Sequence[Package], present: frozenset[str]) -> dict[str, str]:
+def _assign_layers(variant: Variant, packages: Sequence[Package], present: Set[str]) -> dict[str, str]:
     """Layer of each package: its own if the variant names it, else the first layer that needs it."""
     layers = dict(variant.packages)
     providers: dict[str, list[Package]] = {}
@@ -363,14 +373,30 @@ def _assign_layers(variant: Variant, packages: Sequence[Package], present: froze
             providers.setdefault(name, []).append(package)
     for layer in variant.layers:
         waiting = [package for package in packages if layers.get(package.name) == layer]
-        while waiting:
-            for group in resolve.needed(waiting.pop(), present):
-                for relation in group:
-                    for package in providers.get(relation.name, []):
-                        if package.name not in layers:
-                            layers[package.name] = layer
-                            waiting.append(package)
+        while True:
+            while waiting:
+                for group in resolve.needed(waiting.pop(), present):
+                    for relation in group:
+                        for package in providers.get(relation.name, []):
+                            if package.name not in layers:
+                                layers[package.name] = layer
+                                waiting.append(package)
+            # What is there because others are goes into the layer of the last of them.
+            waiting = [
+                package for package in packages if package.name not in layers and _joins(package, packages, layers)
+            ]
+            if not waiting:
+                break
+            layers |= {package.name: layer for package in waiting}
     return layers
+
+
+def _joins(package: Package, packages: Sequence[Package], layers: Mapping[str, str]) -> bool:
+    """Whether all that the package's `install_if` names has a layer."""
+    placed = [other for other in packages if other.name in layers]
+    return bool(package.install_if) and all(
+        any(fulfils(other, condition) for other in placed) for condition in package.install_if
+    )
 
 
 def _locked(package: Package, layer: str) -> LockedPackage:
@@ -382,7 +408,7 @@ def _locked(package: Package, layer: str) -> LockedPackage:
         archive=package.archive,
         path=package.path,
         size=package.size,
-        sha256=package.sha256,
+        sha256=package.sha256 or fetch.adopt(package.item),
         source=package.source,
         source_version=package.source_version,
     )
@@ -421,6 +447,8 @@ def relock(
     `at` is the instant that the archives are looked at (default: now).
     """
     start = time.monotonic()
+    if at is not None and any(variant.distribution == "alpine" for variant in family):
+        raise UsageError("Alpine's archive keeps no past, so there is nothing to look at with --at: leave it away.")
     at = at or datetime.now(UTC)
     previous = {}
     for variant in family:

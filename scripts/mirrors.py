@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from debian.deb822 import Deb822
 
-ARCHIVES = ("debian", "debian-security")
+ARCHIVES = ("debian", "debian-security", "alpine")
 SNAPSHOT = "https://snapshot.debian.org/archive"
+ALPINE = "https://dl-cdn.alpinelinux.org/alpine"
 NPM = "https://registry.npmjs.org"
 
 _NO = ("no", "false", "without", "off", "disable", "0")  # what apt takes for no (apt-pkg, StringToBool)
@@ -44,6 +45,8 @@ def public_url(archive: str, instant: str) -> str:
     """Base URL at which anybody finds `archive`; of Debian's, as it was at `instant` (`20261125T000000Z`)."""
     if archive == "npm":
         return NPM
+    if archive == "alpine":
+        return ALPINE
     return f"{SNAPSHOT}/{archive}/{instant}"
 
 
@@ -60,6 +63,9 @@ def mirrors(archive: str, instant: str, apt: Path = Path("/etc/apt")) -> tuple[M
     if archive == "npm":
         named = os.environ.get(variable(archive))
         return tuple(dict.fromkeys(Mirror(url.rstrip("/")) for url in (named, _npm_registry(), NPM) if url))
+    if archive == "alpine":
+        named = os.environ.get(variable(archive))
+        return tuple(dict.fromkeys(Mirror(url.rstrip("/")) for url in (named, ALPINE) if url))
     configured = list(_configured(apt))
     beside = [url.rpartition("/")[0] for url in configured if urlsplit(url).path.rsplit("/", 1)[-1] in ARCHIVES]
     found = []

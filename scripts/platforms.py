@@ -1,4 +1,4 @@
-"""The platforms a variant can be built for, in the names of OCI, Dockerfiles, Debian and QEMU."""
+"""The platforms a variant can be built for, in the names of OCI, Dockerfiles, distributions and QEMU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from scripts.errors import UsageError
 class Platform:
     """One target, `os/architecture[/variant]` in OCI's terms (image-spec, "Platform Variants").
 
-    `debian` is the architecture's name in Debian, `qemu` the name of QEMU's user emulator for it.
+    `debian` and `alpine` are the architecture's names in these distributions, empty where they have it not; `qemu` is
+    the name of QEMU's user emulator for it.
     """
 
     name: str
     debian: str
+    alpine: str
     qemu: str
+
+    def named_by(self, distribution: str) -> str:
+        """The architecture's name in a distribution, empty if that does not have it."""
+        return {"debian": self.debian, "alpine": self.alpine}[distribution]
 
     @property
     def architecture(self) -> str:
@@ -41,14 +47,15 @@ class Platform:
 PLATFORMS = {
     platform.name: platform
     for platform in (
-        Platform("linux/amd64", "amd64", "x86_64"),
-        Platform("linux/arm64", "arm64", "aarch64"),
-        Platform("linux/arm/v7", "armhf", "arm"),
-        Platform("linux/arm/v5", "armel", "arm"),
-        Platform("linux/386", "i386", "i386"),
-        Platform("linux/riscv64", "riscv64", "riscv64"),
-        Platform("linux/ppc64le", "ppc64el", "ppc64le"),
-        Platform("linux/s390x", "s390x", "s390x"),
+        Platform("linux/amd64", "amd64", "x86_64", "x86_64"),
+        Platform("linux/arm64", "arm64", "aarch64", "aarch64"),
+        Platform("linux/arm/v7", "armhf", "armv7", "arm"),
+        Platform("linux/arm/v6", "", "armhf", "arm"),
+        Platform("linux/arm/v5", "armel", "", "arm"),
+        Platform("linux/386", "i386", "x86", "i386"),
+        Platform("linux/riscv64", "riscv64", "riscv64", "riscv64"),
+        Platform("linux/ppc64le", "ppc64el", "ppc64le", "ppc64le"),
+        Platform("linux/s390x", "s390x", "s390x", "s390x"),
     )
 }
 
@@ -59,6 +66,7 @@ _MACHINES = {
     "aarch64": "linux/arm64",
     "arm64": "linux/arm64",
     "armv7l": "linux/arm/v7",
+    "armv6l": "linux/arm/v6",
     "i686": "linux/386",
     "riscv64": "linux/riscv64",
     "ppc64le": "linux/ppc64le",

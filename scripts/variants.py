@@ -6,7 +6,7 @@ part, also describe the sets of tools that the build system itself uses (scripts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from scripts.paths import SCHEMA, VARIANTS
 from scripts.platforms import PLATFORMS, Platform
 
 NPM = "npm"  # the archive of packages of the npm registry
+# What each distribution has, for the suites of a variant; the first archive is where a suite is unless it says else.
+_ARCHIVES = {"debian": ("debian", "debian-security"), "alpine": ("alpine",)}
+_COMPONENTS = {"debian": ("main", "contrib", "non-free", "non-free-firmware"), "alpine": ("main", "community")}
 _SCHEMA = SCHEMA / "variant.schema.json"
 # The image looks for its own defaults under names that begin like this (container/environment.lua).
 DEFAULT_PREFIX = "DEFAULT_"
@@ -126,6 +129,11 @@ class Variant:
     document: Document = field(repr=False, compare=False)
 
     @property
+    def architectures(self) -> tuple[str, ...]:
+        """What its distribution calls its platforms."""
+        return tuple(platform.named_by(self.distribution) for platform in self.platforms)
+
+    @property
     def packages(self) -> dict[str, str]:
         """Package name -> layer, for the packages that the file asks for by name."""
         return {package: layer for layer, packages in self.layers.items() for package in packages}
@@ -207,10 +215,32 @@ def _semantic_problems(document: Document) -> list[Problem]:
             text = f"there is no layer {tarball['layer']!r}; there are: {', '.join(known)}"
             nearest = documents.nearest(tarball["layer"], known)
             problems.append(document.problem(("tarballs", name, "layer"), text + nearest))
+    problems += _foreign(document, value["distribution"]) if value.get("distribution") else []
     version = value.get("version")
     if version is not None and version not in seen:
         problems.append(document.problem(("version",), f"{version!r} is in no layer{documents.nearest(version, seen)}"))
     return problems
+
+
+def _foreign(document: Document, distribution: str) -> Iterator[Problem]:
+    """What the variant's distribution does not have."""
+    for index, platform in enumerate(document.value.get("platforms", [])):
+        if not PLATFORMS[platform].named_by(distribution):
+            there = ", ".join(name for name, found in PLATFORMS.items() if found.named_by(distribution))
+            yield document.problem(
+                ("platforms", index), f"{distribution} has no packages for {platform}; it has them for: {there}"
+            )
+    for index, suite in enumerate(document.value.get("suites", [])):
+        archive = suite.get("archive")
+        if archive is not None and archive not in _ARCHIVES[distribution]:
+            text = f"{archive!r} is no archive of {distribution}; there are: {', '.join(_ARCHIVES[distribution])}"
+            yield document.problem(("suites", index, "archive"), text)
+        for place, component in enumerate(suite.get("components", [])):
+            if component not in _COMPONENTS[distribution]:
+                text = f"{component!r} is no component of {distribution}; there are: "
+                yield document.problem(
+                    ("suites", index, "components", place), text + ", ".join(_COMPONENTS[distribution])
+                )
 
 
 def _variant(name: str, document: Document) -> Variant:
@@ -221,7 +251,7 @@ def _variant(name: str, document: Document) -> Variant:
         distribution=value["distribution"],
         suites=tuple(
             Suite(
-                archive=suite.get("archive", "debian"),
+                archive=suite.get("archive", _ARCHIVES[value["distribution"]][0]),
                 suite=suite["suite"],
                 components=tuple(suite.get("components", ["main"])),
                 packages=frozenset(suite["packages"]) if "packages" in suite else None,

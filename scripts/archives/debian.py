@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,6 +20,7 @@ from debian.debian_support import NativeVersion
 
 from scripts import fetch, mirrors
 from scripts.archives import signatures
+from scripts.archives.packages import Relation as AnyRelation
 from scripts.errors import LockError, SignatureError
 from scripts.fetch import Item
 from scripts.variants import Suite
@@ -58,9 +59,6 @@ class Relation:
         return f"{self.name} ({self.operator} {self.version})" if self.operator else self.name
 
 
-Group = tuple[Relation, ...]  # alternatives, in order of preference
-
-
 @dataclass(frozen=True)
 class Package:
     """One binary package of an archive, as its index describes it."""
@@ -76,9 +74,24 @@ class Package:
     source: str
     source_version: str
     priority: str
-    depends: tuple[Group, ...]
+    depends: tuple[tuple[Relation, ...], ...]
     conflicts: tuple[Relation, ...]
     provides: tuple[Relation, ...]
+
+    @property
+    def item(self) -> Item:
+        """The package as something to fetch."""
+        return Item(str(self), self.archive, (self.path,), self.sha256, self.size)
+
+    @property
+    def owns(self) -> Set[str]:
+        """None: packages that exclude each other say so."""
+        return frozenset()
+
+    @property
+    def install_if(self) -> tuple[Relation, ...]:
+        """Debian has no such thing."""
+        return ()
 
     @cached_property
     def order(self) -> NativeVersion:
@@ -97,6 +110,38 @@ class Release:
     date: datetime
     sha256: str
     files: Mapping[str, tuple[str, int]] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the lock calls it."""
+        return self.suite.suite
+
+    @property
+    def key(self) -> signatures.Key | None:
+        """Debian's keyring is one."""
+        return None
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """Verified releases whose package indexes are in the cache."""
+
+    releases: tuple[Release, ...]
+    # snapshot.debian.org takes a snapshot every six hours. This long after an index was made, every package that it
+    # names is in the newest snapshot, and none has been removed yet (Debian keeps replaced files for more than a day).
+    delay: timedelta = timedelta(hours=12)
+
+    def index(self, architecture: str) -> Index:
+        """The packages of one architecture."""
+        return Index.of(self.releases, architecture)
+
+
+def read(suites: Sequence[Suite], architectures: Sequence[str], at: datetime) -> Indexes:
+    """Fetch and verify the indexes that were current at `at`; raises what `release` and `fetch.fetch` raise."""
+    releases = tuple(release(suite, at) for suite in suites)
+    items = [item for architecture in architectures for found in releases for item in index_items(found, architecture)]
+    fetch.fetch(items, instant(at), label="package indexes")
+    return Indexes(releases)
 
 
 def release(suite: Suite, at: datetime) -> Release:
@@ -216,7 +261,27 @@ class Index:
             self._parsed[name] = tuple(sorted(found.values(), key=lambda package: package.order, reverse=True))
         return self._parsed[name]
 
-    def providers(self, relation: Relation) -> Iterator[Package]:
+    def choices(self, relation: AnyRelation, wanted: Set[str]) -> Iterator[Package]:
+        """Packages that fulfil `relation`: real ones, then those that provide it."""
+        del wanted
+        yield from (package for package in self.packages(relation.name) if relation.admits(package.version))
+        yield from self.providers(relation)
+
+    def passive(self, relation: AnyRelation, wanted: Set[str]) -> bool:
+        """Never: whatever can fulfil a relation may be chosen for it."""
+        del relation, wanted
+        return False
+
+    def triggered(self, chosen: Set[str]) -> Iterator[Package]:
+        """Nothing."""
+        del chosen
+        yield from ()
+
+    def wish(self, name: str, version: str = "") -> Relation:
+        """The wish for a package, in any version or in exactly one."""
+        return Relation(name, "=" if version else "", version)
+
+    def providers(self, relation: AnyRelation) -> Iterator[Package]:
         """Other packages that provide `relation` (Policy 7.5), sorted by priority and name.
 
         A versioned relation is only fulfilled by a versioned `Provides`.
@@ -264,7 +329,7 @@ class Index:
         )
 
 
-def _groups(text: str) -> Iterator[Group]:
+def _groups(text: str) -> Iterator[tuple[Relation, ...]]:
     """Relations of a control field: each group is fulfilled by one of its alternatives.
 
     Qualifiers such as `:any` are dropped: one image holds packages of one architecture only.

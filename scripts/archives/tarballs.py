@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts import fetch, mirrors, paths
+from scripts import fetch, mirrors
 from scripts.archives import npm
 from scripts.errors import LockError
 from scripts.variants import Tarball
@@ -40,12 +40,7 @@ def find(tarball: Tarball) -> Found:
             tarball.path, mirrors.mirrors(tarball.archive, ""), lambda found: _is_expected(tarball, found), limit=_LIMIT
         ), ""  # fmt: skip
     check(tarball, content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    target = fetch.blob(sha256)
-    if not target.is_file():
-        with paths.replacing(target) as temporary:
-            temporary.write_bytes(content)
-    return Found(sha256, len(content), integrity)
+    return Found(fetch.keep(content), len(content), integrity)
 
 
 def _is_expected(tarball: Tarball, content: bytes) -> bytes:

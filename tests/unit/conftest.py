@@ -15,7 +15,7 @@ import pytest
 
 from scripts import mirrors, paths
 from scripts.archives import signatures
-from tests.unit import signed, web
+from tests.unit import apk, signed, web
 
 REFUSING = "http://127.0.0.1:9"  # the discard port, on which nobody listens
 
@@ -27,7 +27,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PROSODY_VAULT", raising=False)
     for archive in mirrors.ARCHIVES:
         monkeypatch.delenv(mirrors.variable(archive), raising=False)
+    monkeypatch.delenv("ALPINE_KEYS", raising=False)
     monkeypatch.setattr(mirrors, "SNAPSHOT", f"{REFUSING}/archive")
+    monkeypatch.setattr(mirrors, "ALPINE", f"{REFUSING}/alpine")
     monkeypatch.setattr(mirrors, "_configured", lambda _apt: iter(()))
     return tmp_path / "cache" / "prosody-images"
 
@@ -91,3 +93,21 @@ def archive(cache: Path, keyring: Path, keys: signed.Keys, monkeypatch: pytest.M
         found.publish()
         monkeypatch.setattr(mirrors, "mirrors", lambda _archive, _instant: (mirrors.Mirror(server.url),))
         yield found
+
+
+@pytest.fixture(scope="session")
+def signer() -> apk.Signer:
+    """The key of an archive in Alpine's format."""
+    return apk.Signer()
+
+
+@pytest.fixture
+def alpine(cache: Path, signer: apk.Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[apk.Archive]:
+    """An archive in Alpine's format on the loopback, as the only mirror; its key is trusted as one's own."""
+    del cache
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / signer.name).write_bytes(signer.public)
+    monkeypatch.setenv("ALPINE_KEYS", str(tmp_path / "keys"))
+    with web.serving() as server:
+        monkeypatch.setenv("ALPINE_MIRROR", server.url)
+        yield apk.Archive(server, signer)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from scripts import fetch, mirrors, resolve, variants
 from scripts.archives import debian, signatures
-from scripts.archives.debian import Index, Relation
+from scripts.archives.debian import Index
+from scripts.archives.packages import Package, Relation
 from scripts.errors import FetchError, LockError
 from tests.unit.signed import SUITE, stanza
 
@@ -24,7 +25,7 @@ def index(*stanzas: str) -> Index:
     return Index([(SUITE, "\n".join(stanzas).encode())])
 
 
-def names(found: Iterable[debian.Package]) -> list[str]:
+def names(found: Iterable[Package]) -> list[str]:
     return [str(package) for package in found]
 
 
@@ -174,7 +175,7 @@ def archives(draw: st.DrawFn) -> list[str]:
     return stanzas
 
 
-def outcome(stanzas: list[str], wanted: list[str]) -> tuple[str, tuple[debian.Package, ...]]:
+def outcome(stanzas: list[str], wanted: list[str]) -> tuple[str, tuple[Package, ...]]:
     """What comes out: an error or packages."""
     try:
         return "", resolve.resolve(index(*stanzas), wanted)
@@ -195,7 +196,7 @@ def test_results_are_complete_and_do_not_depend_on_order(stanzas: list[str], see
     assert outcome(shuffled, ["p0"]) == (error, found)
 
 
-def fulfils(package: debian.Package, wish: Relation) -> bool:
+def fulfils(package: Package, wish: Relation) -> bool:
     """Policy 7.1 and 7.5, in other words than the resolver's."""
     if package.name == wish.name and wish.admits(package.version):
         return True
