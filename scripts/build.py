@@ -2,7 +2,8 @@
 
     python -m scripts.build [--platform PLATFORM|all] [--no-cache] [--update-digests] [--relock-gone] [NAME ...]
 
-Builds the named variants for this machine's platform; without any name, all variants for all their platforms.
+Builds the named variants for this machine's platform; without any name, all that are locked, for all their platforms.
+A variant that is named and has no lock yet is locked first.
 """
 
 from __future__ import annotations
@@ -93,8 +94,12 @@ def prepare(name: str, targets: Sequence[Platform], *, relock_gone: bool = False
     """The recipe of a variant, with the packages for `targets` in the cache.
 
     If the archive has dropped a package for good, the variant is locked again for this build only if `relock_gone`;
-    else GoneError is raised.
+    else GoneError is raised. A variant that was never locked is locked first.
     """
+    if not lock.path_of(name).is_file():
+        console.print(f"{name} has no lock yet: it is locked first, against its archives as they are now.")
+        lock.relock([variants.load(name)], {name: lock.path_of(name)})
+        dockerfile.write(name)
     found = recipe(name)
     try:
         found.lock.fetch(targets, label=f"packages of {name}")
@@ -309,7 +314,9 @@ def report(built: Built, tool: Engine) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="nox -s build --", description="Build variants.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="variant (default: all, for all platforms)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="variant (default: all that are locked, for all platforms)"
+    )
     parser.add_argument(
         "--platform",
         action="append",
@@ -327,7 +334,9 @@ def main(arguments: Sequence[str]) -> None:
     targets = options.platform or (
         [platforms.native().name] if options.names and not options.update_digests else ["all"]
     )
-    finished = [build_and_load(name, targets, options) for name in options.names or variants.names()]
+    finished = [
+        build_and_load(name, targets, options) for name in options.names or lock.chosen_by_default(paths.VARIANTS)
+    ]
     tool = engine.find()
     for built in finished:
         report(built, tool)

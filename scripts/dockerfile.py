@@ -59,6 +59,12 @@ def expand(variant: Variant, locked: Lock) -> str:
         platforms=[(platform, locked.platforms[platform.name]) for platform in variant.platforms],
         assemble=(paths.IMAGES / "assemble.sh").read_text().rstrip("\n"),
         icu=(paths.IMAGES / "icu.awk").read_text().rstrip("\n"),
+        apk=(paths.IMAGES / "apk.sh").read_text().rstrip("\n"),
+        repositories=[
+            f"{mirrors.public_url(suite.archive, locked.snapshot)}/{suite.suite}/{component}"
+            for suite in variant.suites
+            for component in suite.components
+        ],
     )
 
 
@@ -95,6 +101,13 @@ def difference(name: str) -> str:
     return "".join(lines)
 
 
+def write(name: str) -> None:
+    """Write the Dockerfile of a variant, which must have a lock, and tell."""
+    variant = variants.load(name)
+    written = paths.write_text(path_of(name), expand(variant, lock.load(variant, lock.path_of(name))))
+    console.print(f"{path_of(name).relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
+
+
 def main(arguments: Sequence[str]) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="nox -s expand --", description="Write the Dockerfiles of variants.")
@@ -102,13 +115,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="variant (default: all)")
     options = parser.parse_args(arguments)
     stale = []
-    for name in options.names or variants.names():
+    for name in options.names or lock.chosen_by_default(paths.VARIANTS):
         if options.check:
             stale += [diff for diff in [difference(name)] if diff]
-            continue
-        variant = variants.load(name)
-        written = paths.write_text(path_of(name), expand(variant, lock.load(variant, lock.path_of(name))))
-        console.print(f"{path_of(name).relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
+        else:
+            write(name)
     if stale:
         raise StaleError(
             "Generated files are not what their sources generate:\n"

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _linters() -> list[tuple[str, list[str], dict[str, str]]]:
     """Name, command line and additional environment of each linter."""
-    shell = [*_scripts(), paths.IMAGES / "assemble.sh"]
+    shell = [*_scripts(), *sorted(paths.IMAGES.glob("*.sh"))]
     dockerfiles = sorted(paths.IMAGES.glob("*/Dockerfile"))
     lua = toolset.unpack("lua")
     modules = lua.root / "usr/share/lua/5.1/?.lua"

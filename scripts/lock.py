@@ -447,8 +447,6 @@ def relock(
     `at` is the instant that the archives are looked at (default: now).
     """
     start = time.monotonic()
-    if at is not None and any(variant.distribution == "alpine" for variant in family):
-        raise UsageError("Alpine's archive keeps no past, so there is nothing to look at with --at: leave it away.")
     at = at or datetime.now(UTC)
     previous = {}
     for variant in family:
@@ -488,13 +486,36 @@ def main(arguments: Sequence[str]) -> None:
             raise UsageError(
                 f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}"
             )
+    if options.at is not None:
+        _refuse_past([name for name in names if known[name] == paths.VARIANTS])
     for folder in (paths.VARIANTS, paths.TOOLS):
-        chosen = [name for name in names or known if known[name] == folder]
+        chosen = [name for name in names if known[name] == folder] if names else chosen_by_default(folder, options.at)
         # Tools are no images, so they have no layers to share.
         alone = [(variants.load(name, folder),) for name in chosen]
         for family in families(chosen, folder) if folder == paths.VARIANTS else alone:
             targets = {variant.name: path_of(variant.name, folder) for variant in family}
             relock(family, targets, folder, at=options.at)
+
+
+def _refuse_past(names: Sequence[str]) -> None:
+    for name in names:
+        if variants.load(name).distribution == "alpine":
+            raise UsageError(f"Alpine's archive keeps no past, so {name!r} cannot be locked with --at.")
+
+
+def chosen_by_default(folder: Path, at: datetime | None = None) -> list[str]:
+    """Names of what a command without names works on: all that has a lock, and with `at` only what has a past."""
+    chosen = locked_names(folder)
+    unlocked = sorted(set(variants.names(folder)) - set(chosen))
+    if unlocked:
+        console.print(
+            f"Left out, because there is no lock yet: {', '.join(unlocked)}. Make one by name: scripts/nox -s lock --"
+            f" {' '.join(unlocked)}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if at is not None:
+        chosen = [name for name in chosen if variants.load(name, folder).distribution != "alpine"]
+    return chosen
 
 
 def _instant(text: str) -> datetime:
