@@ -8,6 +8,7 @@ or does not have the file.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,9 +100,10 @@ def adopt(item: Item) -> str:
     """Put a fetched file, which was known by another hash, under its SHA-256 as well; returns that."""
     with item.place.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not blob(sha256).is_file():
-        with replacing(blob(sha256)) as temporary:
-            shutil.copyfile(item.place, temporary)
+    target = blob(sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        target.hardlink_to(item.place)
     return sha256
 
 

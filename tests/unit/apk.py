@@ -161,3 +161,55 @@ class Archive:
             path = f"{folder}/{package.name}-{package.version}.apk"
             self.server.behaviours[path] = web.content(package.content)
         return content
+
+
+@dataclass
+class Installed:
+    """An entry of the database that apk keeps: its fields by letter, and its files and folders by path."""
+
+    fields: dict[str, str]
+    folders: dict[str, int] = field(default_factory=dict)
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+def installed(text: str) -> dict[str, Installed]:
+    """Read `/lib/apk/db/installed` as apk does: an entry ends with a blank line, a file is in the last folder.
+
+    A folder has mode 755 and a file 644 unless M: or a: says else; both say that root is the owner. Z: is the SHA-1 of
+    a file's content or of a link's target.
+    """
+    found: dict[str, Installed] = {}
+    for entry in text.split("\n\n"):
+        if not entry.strip():
+            continue
+        package = Installed({})
+        folder = name = ""
+        for line in entry.splitlines():
+            letter, colon, value = line[0], line[1], line[2:]
+            assert colon == ":", line
+            match letter:
+                case "F":
+                    folder = value
+                    assert folder not in package.folders, f"{folder} stands twice"
+                    package.folders[folder] = 0o755
+                case "M":
+                    owner, group, mode = value.split(":")
+                    assert (owner, group) == ("0", "0")
+                    package.folders[folder] = int(mode, 8)
+                case "R":
+                    name = f"{folder}/{value}".lstrip("/")
+                    assert name not in package.files, f"{name} stands twice"
+                    package.files[name] = (0o644, "")
+                case "a":
+                    owner, group, mode = value.split(":")
+                    assert (owner, group) == ("0", "0")
+                    package.files[name] = (int(mode, 8), "")
+                case "Z":
+                    assert value.startswith("Q1")
+                    package.files[name] = (package.files[name][0], base64.b64decode(value[2:], validate=True).hex())
+                case _:
+                    assert not package.folders, f"{line} after files"
+                    assert letter not in package.fields
+                    package.fields[letter] = value
+        found[package.fields["P"]] = package
+    return found

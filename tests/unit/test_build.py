@@ -39,7 +39,10 @@ def test_a_stale_dockerfile_is_not_built(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["debain"], "There is no variant 'debain'; there are: debian, dev, hardened, jitsi; did you mean 'debian'?"),
+        (
+            ["debain"],
+            "There is no variant 'debain'; there are: alpine, debian, dev, hardened, jitsi; did you mean 'debian'?",
+        ),
         (["debian", "--platform", "linux/arm46"], "There is no platform 'linux/arm46'; there are: all, linux/amd64"),
         (["debian", "--platform", "linux/arm46"], "did you mean 'linux/arm64'?"),
         (["--platfrom", "all"], "unrecognized arguments: --platfrom"),

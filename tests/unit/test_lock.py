@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import lock, mirrors, paths, variants
-from scripts.errors import GoneError, LockError, SignatureError, UsageError
+from scripts.errors import FetchError, GoneError, LockError, SignatureError, UsageError
 from scripts.lock import Lock, LockedPackage, LockedSuite
 from scripts.platforms import PLATFORMS
 from scripts.variants import Variant
@@ -454,7 +454,7 @@ def test_a_failure_leaves_the_old_lock(
     [
         pytest.param(folder, name, id=name)
         for folder in (paths.VARIANTS, paths.TOOLS)
-        for name in variants.names(folder)
+        for name in lock.locked_names(folder)
     ],
 )
 def test_the_committed_locks_are_current(folder: Path, name: str) -> None:
@@ -469,7 +469,11 @@ def test_the_committed_locks_are_current(folder: Path, name: str) -> None:
         assert variant.packages.keys() <= set(names)
         assert not set(names) & variant.exclude
         assert {locked.layer for locked in packages} <= variant.layers.keys()
-        assert {locked.architecture for locked in packages} <= {"all", platform.debian}
+        assert {locked.architecture for locked in packages} <= {
+            "all",
+            "noarch",
+            platform.named_by(variant.distribution),
+        }
     assert datetime.strptime(found.snapshot, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() >= found.epoch
 
 
@@ -483,7 +487,6 @@ def test_the_committed_locks_are_current(folder: Path, name: str) -> None:
             "was edited by hand",
             id="edited",
         ),
-        pytest.param(lambda path: path.unlink(), "has no lock", id="missing"),
     ],
 )
 def test_commands_refuse_a_bad_lock_without_traceback(
@@ -498,10 +501,35 @@ def test_commands_refuse_a_bad_lock_without_traceback(
     assert "Traceback" not in done.stderr
 
 
+def test_a_missing_lock_is_made_by_build_only(checkout: Checkout) -> None:
+    """There is no network here, so the build ends when it locks."""
+    (checkout.root / "images/debian/lock.json").unlink()
+    checkout.edit("scripts/mirrors.py", 'SNAPSHOT = "https://', 'SNAPSHOT = "http://127.0.0.1:9/')
+    checkout.edit("scripts/mirrors.py", 'Path("/etc/apt")', 'Path("/nowhere")')
+    done = checkout.run("dockerfile", "debian")
+    assert done.returncode == LockError.exit_status == 11
+    assert "'debian' has no lock (images/debian/lock.json). Make one with: scripts/nox -s lock -- debian" in done.stderr
+    done = checkout.run("build", "debian")
+    assert done.returncode == FetchError.exit_status == 13
+    assert "debian has no lock yet: it is locked first, against its archives as they are now." in done.stderr
+    assert "dists/trixie/InRelease could not be fetched." in done.stderr
+    assert not (checkout.root / "images/debian/lock.json").exists()
+
+
+def test_alpine_cannot_be_locked_as_it_was(checkout: Checkout) -> None:
+    done = checkout.run("lock", "--at", "20261101T000000Z", "alpine")
+    assert done.returncode == UsageError.exit_status == 2
+    assert "Alpine's archive keeps no past, so 'alpine' cannot be locked with --at." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
-        (("debain",), 2, "There is no variant 'debain'; there are: debian, dev, hardened, jitsi, base, busybox"),
+        (
+            ("debain",),
+            2,
+            "There is no variant 'debain'; there are: alpine, debian, dev, hardened, jitsi, base, busybox",
+        ),
         (("debain",), 2, "did you mean 'debian'?"),
         (("--at", "yesterday", "debian"), 2, "--at: invalid"),
         (("debian",), 13, "dists/trixie/InRelease could not be fetched. Tried:"),

@@ -92,6 +92,22 @@ def refusal(name: str, folder: Path) -> list[str]:
              " did you mean 'linux/amd64'?")],
             id="platform nobody has",
         ),
+        pytest.param(
+            GOOD.replace("linux/amd64", "linux/amd64, linux/arm/v6"),
+            [("bad.yaml:5:26: platforms[1]: debian has no packages for linux/arm/v6; it has them for: linux/amd64,"
+             " linux/arm64, linux/arm/v7, linux/arm/v5, linux/386, linux/riscv64, linux/ppc64le, linux/s390x")],
+            id="platform that Debian lacks",
+        ),
+        pytest.param(
+            GOOD.replace("debian", "alpine").replace("amd64", "arm/v5").replace(
+                "trixie", "v3.24\n    archive: debian\n    components: [main, contrib]"
+            ),
+            ["bad.yaml:5:5: suites[0].archive: 'debian' is no archive of alpine; there are: alpine",
+             "bad.yaml:6:24: suites[0].components[1]: 'contrib' is no component of alpine; there are: main, community",
+             ("bad.yaml:7:13: platforms[0]: alpine has no packages for linux/arm/v5; it has them for: linux/amd64,"
+             " linux/arm64, linux/arm/v7, linux/arm/v6, linux/386, linux/riscv64, linux/ppc64le, linux/s390x")],
+            id="what Alpine lacks",
+        ),
     ],
 )  # fmt: skip
 def test_a_variant_that_makes_no_sense_is_explained(folder: Write, text: str, expected: list[str]) -> None:
