@@ -371,31 +371,28 @@ def _assign_layers(variant: Variant, packages: Sequence[Package], present: Set[s
     for package in packages:
         for name in (package.name, *(relation.name for relation in package.provides)):
             providers.setdefault(name, []).append(package)
+    below: list[Package] = []  # what is in this layer or under it
     for layer in variant.layers:
         waiting = [package for package in packages if layers.get(package.name) == layer]
-        while True:
-            while waiting:
-                for group in resolve.needed(waiting.pop(), present):
-                    for relation in group:
-                        for package in providers.get(relation.name, []):
-                            if package.name not in layers:
-                                layers[package.name] = layer
-                                waiting.append(package)
-            # What is there because others are goes into the layer of the last of them.
-            waiting = [
-                package for package in packages if package.name not in layers and _joins(package, packages, layers)
-            ]
+        while waiting:
+            package = waiting.pop()
+            below.append(package)
+            needed = [relation for group in resolve.needed(package, present) for relation in group]
+            found = [found for relation in needed for found in providers.get(relation.name, [])]
             if not waiting:
-                break
-            layers |= {package.name: layer for package in waiting}
+                # What is there because others are goes into the layer of the last of them.
+                found += [package for package in packages if _follows(package, [*below, *found])]
+            for package in found:
+                if package.name not in layers:
+                    layers[package.name] = layer
+                    waiting.append(package)
     return layers
 
 
-def _joins(package: Package, packages: Sequence[Package], layers: Mapping[str, str]) -> bool:
-    """Whether all that the package's `install_if` names has a layer."""
-    placed = [other for other in packages if other.name in layers]
+def _follows(package: Package, others: Sequence[Package]) -> bool:
+    """Whether all that the package's `install_if` names is among `others`."""
     return bool(package.install_if) and all(
-        any(fulfils(other, condition) for other in placed) for condition in package.install_if
+        any(fulfils(other, condition) for other in others) for condition in package.install_if
     )
 
 
