@@ -70,6 +70,7 @@ class RunnableArchive:
 
     def __init__(self, server: web.Web, signer: apk.Signer) -> None:
         """Fetch Debian's packages, make Alpine's of them, and publish these."""
+        self.url = server.url
         self._archive = apk.Archive(server, signer)
         self._debian = lock.load(variants.load("debian"), lock.path_of("debian"))
         self._packages: dict[str, dict[str, Apk]] = {}
@@ -78,15 +79,17 @@ class RunnableArchive:
             self._packages[platform.alpine] = {package.name: package for package in self._make(platform)}
             self._publish(platform.alpine)
 
-    def replace(self, name: str, version: str) -> None:
-        """Publish another version of a package without dependencies, and delete the one of before."""
+    def replace(self, name: str, version: str, **relations: str) -> None:
+        """Publish another version of a package, with another file, and delete the one of before."""
         for architecture, packages in self._packages.items():
             before = packages[name]
             repository = _repository(name)
             path = f"/{SUITE.suite}/{repository}/{architecture}/{name}-{before.version}.apk"
             del self._archive.server.behaviours[path]
             files = {"etc": Entry(None, 0o755), f"etc/{name}": Entry(f"{version}\n".encode())}
-            packages[name] = apk.apk(name, version, files, architecture=architecture, signer=self._archive.signer)
+            packages[name] = apk.apk(
+                name, version, files, architecture=architecture, signer=self._archive.signer, **relations  # type: ignore[arg-type]
+            )  # fmt: skip
             self._publish(architecture)
 
     def _publish(self, architecture: str) -> None:

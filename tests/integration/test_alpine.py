@@ -20,10 +20,11 @@ from typing import Any
 import docker
 import pytest
 
-from scripts import build, dockerfile, fetch, lock, paths, platforms, variants
+from scripts import build, dockerfile, fetch, lock, mirrors, paths, platforms, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.errors import GoneError
+from scripts.mirrors import Mirror
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS
 from tests.integration import servers
@@ -215,12 +216,15 @@ def test_neither_shell_nor_signature_is_in_the_image(content: tarfile.TarFile) -
 
 
 def test_a_deleted_package_is_locked_again_if_wished(
-    recipe: Recipe, archive: RunnableArchive, layout: Layout, patch: pytest.MonkeyPatch
+    recipe: Recipe, archive: RunnableArchive, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Last, because it changes the archive. Alpine deletes what it replaces."""
+    """Last, because it changes the archive. Alpine deletes what it replaces, from all mirrors."""
+    monkeypatch.setattr(
+        mirrors, "mirrors", lambda _archive, _instant: (Mirror(archive.url), Mirror(f"{archive.url}/2"))
+    )
     native = [platforms.native()]
     (old,) = {found for found in recipe.lock.packages(native) if found.package == "prosody-zones"}
-    archive.replace("prosody-zones", "1-r1")
+    archive.replace("prosody-zones", "1-r1", install_if=f"prosody={VERSION} tzdata")
     fetch.blob(old.sha256).unlink()
     with pytest.raises(GoneError, match=r"No mirror has prosody-zones 1-r0 .* any more") as caught:
         build.prepare("alpine", native)
