@@ -15,6 +15,7 @@ apk_layer() {
         mkdir -p /apk/control /apk/data
         gunzip -c /apk/control.gz | tar -xof - -C /apk/control .PKGINFO
         gunzip -c /apk/data.gz | tar -xpof - -C /apk/data
+        apk_refuse_cut "$package"
         # Everything is root's in the image, and nothing in it gives that away.
         find /apk/data \( -perm -4000 -o -perm -2000 \) ! -type l -exec chmod ug-s {} +
         apk_record "$package" >> /apk-installed
@@ -65,6 +66,14 @@ apk_streams() {
             fi
         done
     done
+}
+
+# apk_refuse_cut FILE: end the build if a name does not fit into a header of tar (100 bytes), where busybox cuts it.
+apk_refuse_cut() {
+    if { find /apk/data | sed 's|^/apk/data/||'; find /apk/data -type l -exec readlink {} \;; } | grep -E '.{100}'; then
+        echo "$1 has a path of 100 bytes or more, which cannot be unpacked here" >&2
+        exit 1
+    fi
 }
 
 # apk_record FILE: the entry of the package in /apk for the database, as apk writes it.

@@ -12,6 +12,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,18 @@ def test_the_lock_has_every_platform_of_the_variant(recipe: Recipe) -> None:
         assert names["libexpat1"]["layer"] == "prosody", "by so: name"
         assert not {"busybox", "busybox-binsh", "openrc", "prosody-openrc", "icu-data-en"} & names.keys()
     assert recipe.version == "13.0.6"
+
+
+def test_the_dockerfile_names_every_package_and_is_clean(recipe: Recipe) -> None:
+    text = recipe.dockerfile.read_text()
+    for packages in recipe.lock.platforms.values():
+        for package in packages:
+            line = f"ADD --link --checksum=sha256:{package.sha256} ${{ALPINE_MIRROR}}/{package.path} /{package.layer}/"
+            assert text.count(f"{line}\n") == 1
+    assert "\nARG ALPINE_MIRROR=https://dl-cdn.alpinelinux.org/alpine\n" in text
+    hadolint = Path(sys.prefix) / "bin" / "hadolint"
+    done = subprocess.run([hadolint, recipe.dockerfile], cwd=paths.ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_what_is_locked_stays_locked(recipe: Recipe) -> None:

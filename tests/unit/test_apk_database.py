@@ -149,3 +149,24 @@ def test_what_is_no_package_ends_the_build(assembly: Assembly, content: bytes) -
     assert done.returncode != 0
     assert done.stdout == ""
     assert "tool-1.apk is not a package in the second format of apk" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{f"folder/{'x' * 93}": Entry(b"")}, {"link": Entry("y" * 101)}],
+    ids=["file", "target of a link"],
+)
+def test_names_are_never_cut(assembly: Assembly, files: apk.Files) -> None:
+    assembly.put("base", apk.apk("tool", files=files))
+    done = assembly.run("apk_layer base", "echo went on")
+    assert done.returncode != 0
+    assert "went on" not in done.stdout
+    assert "tool-1.0-r0.apk has a path of 100 bytes or more, which cannot be unpacked here" in done.stderr
+
+
+def test_names_that_just_fit_are_taken(assembly: Assembly) -> None:
+    name = f"folder/{'x' * 92}"
+    assembly.put("base", apk.apk("tool", files={"folder": Entry(None, 0o755), name: Entry(b"")}))
+    assert assembly.run("apk_layer base", "apk_database tool https://one").returncode == 0
+    (entry,) = assembly.database().values()
+    assert list(entry.files) == [name]
