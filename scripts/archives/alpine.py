@@ -45,7 +45,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Package:
-    """One package of an index; `identity` is the hash of its control stream, `built` is in seconds since 1970."""
+    """One package of an index; `identity` is the hash of its control stream, `size` is in bytes."""
 
     name: str
     version: str
@@ -55,7 +55,6 @@ class Package:
     path: str
     identity: str
     size: int
-    built: int
     source: str
     priority: int
     depends: tuple[tuple[Relation, ...], ...]
@@ -305,7 +304,6 @@ def _package(suite: Suite, folder: str, values: Mapping[str, str]) -> Package:
         path=f"{folder}/{name}-{version}.apk",
         identity=identity,
         size=size,
-        built=int(values.get("t", "0")),
         source=values.get("o", name),
         priority=int(values.get("k", "0")),
         depends=tuple((wish,) for refused, wish in wishes if not refused),
