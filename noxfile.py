@@ -53,7 +53,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build variants: `-- debian [--platform linux/arm64|all]`; without arguments all that are locked, for all platforms."""
+    """Build variants: `-- debian [--platform linux/arm64|all]`; without arguments all locked, for all platforms."""
     # In CI a package that the archive has dropped must not block a change: the build locks again, for itself only.
     verb(session, "build", *(["--relock-gone"] if os.environ.get("CI") else []))
 
