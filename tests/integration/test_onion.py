@@ -22,6 +22,7 @@ from slixmpp.exceptions import IqError
 
 from scripts import toolset
 from tests.integration.clients import Client, connected
+from tests.integration.conftest import Images
 from tests.integration.servers import CONFINED, LoadedImage, Server
 
 PASSWORD = "correct horse"
@@ -118,6 +119,12 @@ async def refused(client: Client, address: str) -> IqError:
     return caught.value
 
 
+@pytest.fixture(params=["debian", "hardened"])
+def either(request: pytest.FixtureRequest, images: Images) -> LoadedImage:
+    """An image with the usual defaults, and one that asks the DNS to confirm certificates (DANE)."""
+    return images.load(request.param)
+
+
 @pytest.fixture
 def onions() -> tuple[str, str]:
     """Two addresses."""
@@ -126,12 +133,12 @@ def onions() -> tuple[str, str]:
 
 @pytest.mark.parametrize("mode", ["onion", "all", "only"])
 def test_two_onion_services_talk(
-    client: docker.DockerClient, image: LoadedImage, tmp_path: Path, onions: tuple[str, str], mode: str
+    client: docker.DockerClient, either: LoadedImage, tmp_path: Path, onions: tuple[str, str], mode: str
 ) -> None:
     """Neither has a certificate that the other could verify, and only the proxy can find them."""
     here, there = onions
     addresses = {here: "10.213.201.11", there: "10.213.201.12"}
-    with network(client, image, addresses) as found:
+    with network(client, either, addresses) as found:
         first = found.add(here, addresses[here], **TOR | {"PROSODY_TOR": mode})
         second = found.add(there, addresses[there], **TOR)
         talk(first, second, tmp_path)
@@ -146,11 +153,11 @@ def test_two_onion_services_talk(
 
 
 def test_a_mapped_domain_is_reached_at_its_onion_address(
-    client: docker.DockerClient, image: LoadedImage, tmp_path: Path, onions: tuple[str, str]
+    client: docker.DockerClient, either: LoadedImage, tmp_path: Path, onions: tuple[str, str]
 ) -> None:
     """Both have ordinary names; each knows the onion address of the other."""
     here, there = onions
-    with network(client, image, {here: "10.213.201.11", there: "10.213.201.12"}) as found:
+    with network(client, either, {here: "10.213.201.11", there: "10.213.201.12"}) as found:
         services = f"one.example:{here}, two.example:{there}:5269"
         first = found.add("one.example", "10.213.201.11", **TOR, PROSODY_TOR_SERVICES=services)
         second = found.add("two.example", "10.213.201.12", **TOR, PROSODY_TOR_SERVICES=services)

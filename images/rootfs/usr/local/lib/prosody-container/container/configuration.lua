@@ -240,6 +240,14 @@ for _, kind in ipairs(gateways.kinds) do
 	end
 end
 
+--- Where all goes through Tor, nothing is asked of the DNS, not even who confirms a certificate.
+function specials.PROSODY_USE_DANE(target, value, context)
+	local mode = context.values.PROSODY_TOR
+	if not value or mode ~= "all" and mode ~= "only" then return false end
+	target:set("use_dane", false, "PROSODY_TOR")
+	return true
+end
+
 --- In addition to those that are disabled by name.
 function specials.PROSODY_CHANNEL_BINDING(target, value, context, origin)
 	if value ~= "required" then return end

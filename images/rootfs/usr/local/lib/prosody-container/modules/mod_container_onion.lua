@@ -131,21 +131,24 @@ local function through_proxy(session, host, port)
 	return resolver
 end
 
---- A certificate is no proof here, in either direction; dialback is for those who come, the address for those we go to.
+--- A certificate is no proof here, in either direction: where we go to, the address is.
+module:hook("s2s-check-certificate", function(event)
+	local session = event.session
+	if session.direction == "outgoing" and session.container_onion then
+		session.cert_chain_status, session.cert_identity_status = "valid", "valid"
+	end
+end, -0.5)
+
+--- Of who comes, dialback is. Before mod_s2s_auth_dane_in (800), which would ask the DNS for the name.
 module:hook("s2s-check-certificate", function(event)
 	local session, host = event.session, event.host
-	local is_service = host and service_of(host) ~= nil
-	if session.direction == "outgoing" then
-		if session.container_onion then
-			session.cert_chain_status, session.cert_identity_status = "valid", "valid"
-		end
-	elseif is_service and session.cert_identity_status ~= "valid" then
-		return true
-	elseif mode == "only" and host and not is_service then
+	if session.direction == "outgoing" or not host then return end
+	if service_of(host) then return true end
+	if mode == "only" then
 		session:close({ condition = "policy-violation", text = "This server speaks with onion services only" })
 		return false
 	end
-end, -0.5)
+end, 900)
 
 function module.add_host(host_module)
 	host_module:hook("s2sout-pre-connect", function(event)
