@@ -18,7 +18,7 @@ import pytest
 from tests.integration import servers, tokens
 from tests.integration.authority import Authority
 from tests.integration.servers import DOMAIN, LoadedImage, Server
-from tests.integration.tokens import LOGINS, Issuer, KeyServer
+from tests.integration.tokens import LOGINS, FromNow, Issuer, KeyServer
 
 SECRET = "a secret that is long enough for every algorithm, HS512 as well"
 PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
@@ -121,7 +121,7 @@ def test_a_long_token_lets_in(shared_gate: Gate, way: str) -> None:
     [
         ({"exp": 1}, "it has expired (exp)"),
         ({"exp": None}, "it never expires (exp is missing)"),
-        ({"nbf": int(time.time()) + 3600}, "it is not valid yet (nbf)"),
+        ({"nbf": FromNow(3600)}, "it is not valid yet (nbf)"),
         ({"aud": "somebody else"}, "it is meant for somebody else (aud)"),
         ({"aud": ["a", "b"]}, "it is meant for somebody else (aud)"),
         ({"aud": None}, "it is meant for somebody else (aud)"),
@@ -139,9 +139,9 @@ def test_claims_that_are_wrong(shared_gate: Gate, way: str, changes: Mapping[str
 @pytest.mark.parametrize(
     "changes",
     [
-        {"nbf": int(time.time()) - 5},
-        {"nbf": int(time.time()) + 20},  # within the leeway
-        {"exp": int(time.time()) - 1 + 600},
+        {"nbf": FromNow(-5)},
+        {"nbf": FromNow(20)},  # within the leeway
+        {"exp": FromNow(60)},
         {"aud": ["other", "meet"]},
         {"aud": "conference-7-eu"},
         {"iss": "a.login.example"},

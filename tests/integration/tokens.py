@@ -39,13 +39,27 @@ _BINDING = "http://jabber.org/protocol/httpbind"
 _CURVES: Mapping[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
 
+@dataclass(frozen=True)
+class FromNow:
+    """A time, in seconds from when the token is made; tests are collected long before they run."""
+
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.seconds:+}s"
+
+
 def claims(**changes: Any) -> dict[str, Any]:
-    """Claims of a good token; None takes one away."""
+    """Claims of a good token; None takes one away, and FromNow becomes a time."""
     usual = {
         "iss": "meet", "aud": "meet", "sub": DOMAIN, "room": "*", "exp": int(time.time()) + 600,
         "context": {"user": {"id": "juliet", "name": "Juliet"}},
     }  # fmt: skip
-    return {name: value for name, value in (usual | changes).items() if value is not None}
+    return {
+        name: int(time.time()) + value.seconds if isinstance(value, FromNow) else value
+        for name, value in (usual | changes).items()
+        if value is not None
+    }
 
 
 @dataclass(frozen=True)
