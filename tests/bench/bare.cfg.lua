@@ -31,9 +31,11 @@ modules_enabled = {
 	-- Accounts
 	"register"; "invites"; "invites_adhoc"; "invites_register"; "watchregistrations"; "tombstones"; "mimicking";
 	-- Administration
-	"admin_adhoc"; "admin_shell"; "spam_reporting"; "watch_spam_reports";
+	"admin_adhoc"; "admin_shell";
 	-- HTTP
 	"bosh"; "websocket"; "http_altconnect"; "http_openmetrics";
+	-- Reports of spam
+	"spam_reporting"; "watch_spam_reports";
 }
 modules_disabled = { }
 
