@@ -9,6 +9,7 @@ umask 022
 export LC_ALL=C
 
 layers=/layers
+mkdir -p "$layers/configuration"
 
 # layer NAME: unpack the layer's packages, and record them where scanners look for packages of images without dpkg.
 layer() {
@@ -147,7 +148,6 @@ EOF
 
 # files: what the repository itself adds. Modes and owners are set, never copied.
 files() {
-    mkdir -p "$layers/configuration"
     cp -R /rootfs/. "$layers/configuration/"
     find "$layers/configuration" -type d -exec chmod 0755 {} +
     find "$layers/configuration" -type f -exec chmod 0644 {} +

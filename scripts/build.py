@@ -38,12 +38,16 @@ _LOG_LINES = 25  # of the build log, shown when it fails
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to build: a variant with its lock and Dockerfile; `committed` unless it was locked again just now."""
+    """What to build: a variant with its lock and Dockerfile; `committed` unless it was locked again just now.
+
+    `folder` is where its YAML file is.
+    """
 
     variant: Variant
     lock: Lock
     dockerfile: Path
     committed: bool = True
+    folder: Path = paths.VARIANTS
 
     @property
     def version(self) -> str:
@@ -53,7 +57,8 @@ class Recipe:
     @property
     def tags(self) -> tuple[str, str]:
         """Names under which the image is loaded."""
-        return f"prosody:{self.variant.name}", f"prosody:{self.version}-{self.variant.name}"
+        repository = "prosody" if self.folder == paths.VARIANTS else "prosody-peer"
+        return f"{repository}:{self.variant.name}", f"{repository}:{self.version}-{self.variant.name}"
 
 
 @dataclass(frozen=True)
@@ -66,48 +71,53 @@ class Built:
     loaded: Image | None = None
 
 
-def recipe(name: str) -> Recipe:
-    """The committed recipe of a variant.
+def recipe(name: str, folder: Path = paths.VARIANTS) -> Recipe:
+    """The committed recipe of a variant; of a peer, whose Dockerfile nobody else needs, that is written just now.
 
     Raises StaleError if the committed Dockerfile is not the one that variant and lock give.
     """
-    variant = variants.load(name)
-    locked = lock.load(variant, lock.path_of(name))
+    variant = variants.load(name, folder)
+    locked = lock.load(variant, lock.path_of(name, folder))
     path = dockerfile.path_of(name)
-    if not path.is_file() or path.read_text() != dockerfile.expand(variant, locked):
+    if folder != paths.VARIANTS:
+        path = paths.SCRATCH / "expanded" / name / "Dockerfile"
+        paths.write_text(path, dockerfile.expand(variant, locked))
+    elif not path.is_file() or path.read_text() != dockerfile.expand(variant, locked):
         raise StaleError(
             f"{path.relative_to(paths.ROOT)} is not up to date. Write it again with: scripts/nox -s expand"
         )
-    return Recipe(variant, locked, path)
+    return Recipe(variant, locked, path, folder=folder)
 
 
-def relocked(name: str) -> Recipe:
+def relocked(name: str, folder: Path = paths.VARIANTS) -> Recipe:
     """A recipe made from the archives as they are now, in the scratch folder; nothing committed is touched."""
-    folder = paths.SCRATCH / "relocked" / name
-    variant = variants.load(name)
-    locked = lock.relock([variant], {name: folder / "lock.json"})[name]
-    paths.write_text(folder / "Dockerfile", dockerfile.expand(variant, locked))
-    return Recipe(variant, locked, folder / "Dockerfile", committed=False)
+    target = paths.SCRATCH / "relocked" / name
+    variant = variants.load(name, folder)
+    locked = lock.relock([variant], {name: target / "lock.json"}, folder)[name]
+    paths.write_text(target / "Dockerfile", dockerfile.expand(variant, locked))
+    return Recipe(variant, locked, target / "Dockerfile", committed=False, folder=folder)
 
 
-def prepare(name: str, targets: Sequence[Platform], *, relock_gone: bool = False) -> Recipe:
+def prepare(
+    name: str, targets: Sequence[Platform], *, relock_gone: bool = False, folder: Path = paths.VARIANTS
+) -> Recipe:
     """The recipe of a variant, with the packages for `targets` in the cache.
 
     If the archive has dropped a package for good, the variant is locked again for this build only if `relock_gone`;
     else GoneError is raised. A variant that was never locked is locked first.
     """
-    if not lock.path_of(name).is_file():
+    if folder == paths.VARIANTS and not lock.path_of(name).is_file():
         console.print(f"{name} has no lock yet: it is locked first, against its archives as they are now.")
         lock.relock([variants.load(name)], {name: lock.path_of(name)})
         dockerfile.write(name)
-    found = recipe(name)
+    found = recipe(name, folder)
     try:
         found.lock.fetch(targets, label=f"packages of {name}")
     except GoneError as error:
         if not relock_gone:
             raise
         console.print(f"[yellow]warning:[/] {error}\nLocking again, only for this build.", highlight=False)
-        found = relocked(name)
+        found = relocked(name, folder)
         found.lock.fetch(targets, label=f"packages of {name}")
     return found
 
@@ -141,7 +151,8 @@ def build(
         layers = dockerfile.layers(found.variant)
         with step_progress() as progress:
             task = progress.add_task(f"Packing {name}", total=len(targets) * len(layers))
-            return oci.canonicalise(layout, folder, layers, advance=lambda: progress.advance(task))
+            level = oci.SMALLEST if found.folder == paths.VARIANTS else oci.FASTEST
+            return oci.canonicalise(layout, folder, layers, level=level, advance=lambda: progress.advance(task))
 
 
 def _buildx(
@@ -242,19 +253,21 @@ def tools_folder(scratch: Path) -> Path:
 def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespace) -> Built:
     """Fetch, build, compare with the committed digests, and load this machine's platform."""
     start = time.monotonic()
-    variant = variants.load(name)
+    folder = variants.folder_of(name, paths.VARIANTS, paths.PEERS)
+    variant = variants.load(name, folder)
     wanted = _platforms(variant, targets)
     everything = wanted == variant.platforms
     if options.update_digests and not everything:
         raise UsageError("Digests are recorded for all platforms at once: --platform all")
-    found = prepare(name, wanted, relock_gone=options.relock_gone)
+    found = prepare(name, wanted, relock_gone=options.relock_gone, folder=folder)
     tool = engine.find()
     layout = build(found, wanted, tool, cache=not options.no_cache)
     if options.update_digests:
-        written = paths.write_text(digests.path_of(name), digests.dump(layout))
-        console.print(f"{digests.path_of(name).relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
+        path = digests.path_of(name, folder)
+        written = paths.write_text(path, digests.dump(layout))
+        console.print(f"{path.relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
     elif found.committed:
-        _compare(name, layout, everything)
+        compare(found, layout, everything)
     native = platforms.native()
     loaded = next((image for image in layout.images if image.platform == native), None)
     if loaded is not None:
@@ -263,12 +276,16 @@ def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespac
     return Built(found, layout, time.monotonic() - start, loaded)
 
 
-def _compare(name: str, layout: Layout, everything: bool) -> None:
-    committed = digests.load(name)
+def compare(found: Recipe, layout: Layout, everything: bool) -> None:
+    """Compare a build with the committed digests; `everything` if it is of all platforms. Raises DigestError."""
+    name = found.variant.name
+    committed = digests.load(name, found.folder)
     if committed is None:
-        console.print(f"[yellow]warning:[/] {name} has no committed digests yet; record them: scripts/nox -s digests")
+        console.print(
+            f"[yellow]warning:[/] {name} has no committed digests yet; record them: scripts/nox -s digests -- {name}"
+        )
         return
-    digests.compare(name, committed, layout, everything)
+    digests.compare(name, committed, layout, everything, found.folder)
 
 
 def _platforms(variant: Variant, wanted: Sequence[str]) -> tuple[Platform, ...]:
@@ -299,7 +316,7 @@ def report(built: Built, tool: Engine) -> None:
         rows.add_row(
             "all", mebibytes(sum(image.size for image in images)), f"index {built.layout.index}", f"{built.seconds:.1f}"
         )
-    if built.loaded is not None:
+    if built.loaded is not None and built.recipe.folder == paths.VARIANTS:
         client = "scripts/docker" if tool.embedded else "docker"
         console.print(
             f"Loaded as {' and '.join(built.recipe.tags)}. Run it with:\n\n"

@@ -26,14 +26,14 @@ class Digests:
         return next((image for image in self.images if image.platform == platform), None)
 
 
-def path_of(name: str) -> Path:
-    """Where the digests of a variant are kept."""
-    return paths.IMAGES / name / "digests.json"
+def path_of(name: str, folder: Path = paths.VARIANTS) -> Path:
+    """Where the digests of a variant, or of a peer, are kept."""
+    return paths.belonging(name, folder, "digests.json")
 
 
-def load(name: str) -> Digests | None:
+def load(name: str, folder: Path = paths.VARIANTS) -> Digests | None:
     """The committed digests, None if there are none yet. Raises DigestError if the file is broken."""
-    path = path_of(name)
+    path = path_of(name, folder)
     if not path.is_file():
         return None
     try:
@@ -73,7 +73,7 @@ def dump(layout: Layout) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def compare(name: str, committed: Digests, layout: Layout, everything: bool) -> None:
+def compare(name: str, committed: Digests, layout: Layout, everything: bool, folder: Path = paths.VARIANTS) -> None:
     """Raise DigestError, which says what differs, unless `layout` is what is committed.
 
     The index is compared only if the layout holds `everything`: all platforms of the variant.
@@ -84,7 +84,7 @@ def compare(name: str, committed: Digests, layout: Layout, everything: bool) -> 
     if everything and not differences and committed.index != layout.index:
         differences.append(f"  index: {committed.index} committed, {layout.index} built")
     if differences:
-        where = path_of(name).relative_to(paths.ROOT)
+        where = path_of(name, folder).relative_to(paths.ROOT)
         raise DigestError(
             f"The build of {name} is not the one whose digests are committed ({where}):\n"
             + "\n".join(differences)

@@ -49,6 +49,7 @@ def expand(variant: Variant, locked: Lock) -> str:
     mirrored = [name for name in names if "://" not in name]
     return environment.get_template("Dockerfile.j2").render(
         variant=variant,
+        title=f"{variant.title} ({variant.name})" if variant.title else variant.name,
         image=variant.image,
         lock=locked,
         layers=layers(variant),

@@ -32,6 +32,7 @@ from scripts.fetch import Item
 from scripts.platforms import PLATFORMS, Platform
 from scripts.variants import Tarball, Variant
 
+_FOLDERS = (paths.VARIANTS, paths.TOOLS, paths.PEERS)  # of all that is locked
 _OPTIONAL = ("integrity", "key", "key_sha256")  # not all packages and suites have these
 
 
@@ -117,10 +118,8 @@ class Lock:
 
 
 def path_of(name: str, folder: Path = paths.VARIANTS) -> Path:
-    """Where the lock of a variant (or of a set of tools) is kept."""
-    if folder == paths.TOOLS:
-        return folder / f"{name}.lock.json"
-    return paths.IMAGES / name / "lock.json"
+    """Where the lock of a variant, a set of tools or a peer is kept."""
+    return paths.belonging(name, folder, "lock.json")
 
 
 def locked_names(folder: Path = paths.VARIANTS) -> list[str]:
@@ -471,23 +470,19 @@ def relock(
 def main(arguments: Sequence[str]) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="nox -s lock --", description="Lock variants against their archives.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="variant or set of tools (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="variant, set of tools or test peer (default: all)")
     parser.add_argument(
         "--at", type=_instant, metavar="INSTANT", help="as the archives were then (20261125T000000Z; default: now)"
     )
     options = parser.parse_args(arguments)
     names = options.names
-    known = dict.fromkeys(variants.names(), paths.VARIANTS) | dict.fromkeys(variants.names(paths.TOOLS), paths.TOOLS)
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}"
-            )
+    chosen_from = {name: variants.folder_of(name, *_FOLDERS) for name in names}
     if options.at is not None:
-        _refuse_past([name for name in names if known[name] == paths.VARIANTS])
-    for folder in (paths.VARIANTS, paths.TOOLS):
-        chosen = [name for name in names if known[name] == folder] if names else chosen_by_default(folder, options.at)
-        # Tools are no images, so they have no layers to share.
+        _refuse_past([name for name in names if chosen_from[name] == paths.VARIANTS])
+    for folder in _FOLDERS:
+        chosen = [name for name in names if chosen_from[name] == folder]
+        chosen = chosen if names else chosen_by_default(folder, options.at)
+        # Nobody pulls tools and peers, so their layers need not be shared.
         alone = [(variants.load(name, folder),) for name in chosen]
         for family in families(chosen, folder) if folder == paths.VARIANTS else alone:
             targets = {variant.name: path_of(variant.name, folder) for variant in family}

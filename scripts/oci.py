@@ -30,8 +30,9 @@ from scripts.platforms import PLATFORMS, Platform
 
 # Measured on the two lowest layers of the debian image (28.7 MB): level 10 packs to 9.66 MB in 0.5 s, 15 to 9.59 MB in
 # 3 s, 19 to 8.66 MB in 8 s. A layer is packed once and pulled often. A change here changes all manifests.
-_LEVEL = 19
-_PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}-{_LEVEL}"
+SMALLEST = 19
+FASTEST = 1  # for what nobody pulls
+_PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -82,12 +83,17 @@ def digest_of(content: bytes) -> str:
 
 
 def canonicalise(
-    source: Path, target: Path, layer_names: Sequence[str], *, advance: Callable[[], None] = lambda: None
+    source: Path,
+    target: Path,
+    layer_names: Sequence[str],
+    *,
+    level: int = SMALLEST,
+    advance: Callable[[], None] = lambda: None,
 ) -> Layout:
     """Write the canonical form of the layout `source` to `target`, which is never half-written.
 
     What was at `target` stays until the new layout is complete. `layer_names` says what each layer is, lowest first,
-    for the history; `advance` is called for each that is done.
+    for the history, `level` how hard zstd tries (1 to 22); `advance` is called for each layer that is done.
     Raises BuildError if `source` is not a layout of uncompressed layers, or not what its digests say.
     """
     try:
@@ -101,7 +107,7 @@ def canonicalise(
     with ThreadPoolExecutor(os.cpu_count()) as executor:
 
         def pack(layer: Mapping[str, Any]) -> tuple[str, int]:
-            packed = _packed(source, layer)
+            packed = _packed(source, layer, level)
             content_digest = (packed.parent / f"{packed.name}.digest").read_text()
             _link(packed, _blob(temporary, content_digest))
             advance()
@@ -215,14 +221,14 @@ def _manifests(source: Path) -> list[tuple[Platform, dict[str, Any]]]:
     return found
 
 
-def _packed(source: Path, layer: Mapping[str, Any]) -> Path:
+def _packed(source: Path, layer: Mapping[str, Any], level: int) -> Path:
     """The packed form of a layer, from the user's cache or made now; its digest is in a file beside it."""
-    folder = paths.user_cache() / "layers" / _PACKER
+    folder = paths.user_cache() / "layers" / f"{_PACKER}-{level}"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / str(layer["digest"]).removeprefix("sha256:")
     with FileLock(target.with_suffix(".lock")):
         if not _is_packed(target):
-            compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=False)
+            compressor = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
             raw = _verified(source, layer["digest"])
             with paths.replacing(target) as temporary:
                 with raw.open("rb") as reader, temporary.open("wb") as writer:

@@ -13,6 +13,7 @@ VARIANTS = ROOT / "variants"
 SCHEMA = ROOT / "schema"
 IMAGES = ROOT / "images"
 TOOLS = ROOT / "scripts" / "tools"
+PEERS = ROOT / "tests" / "peers"
 DIST = ROOT / "dist"
 SCRATCH = ROOT / ".cache"
 
@@ -21,6 +22,11 @@ def user_cache() -> Path:
     """Folder for content-addressed files, shared by all checkouts (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "prosody-images"
+
+
+def belonging(name: str, folder: Path, file_name: str) -> Path:
+    """A file made of the variant `name` of `folder`. Only images have a folder for it; the rest, by their YAML."""
+    return IMAGES / name / file_name if folder == VARIANTS else folder / f"{name}.{file_name}"
 
 
 @contextmanager

@@ -98,13 +98,14 @@ class Health:
 
 @dataclass(frozen=True)
 class Image:
-    """What maintainer scripts would have done, and how the container runs."""
+    """What maintainer scripts would have done, and how the container runs; `files`, if any, is a folder of images/."""
 
     user: User | None
     directories: Mapping[str, str]
     links: Mapping[str, str]
     remove: tuple[str, ...]
     icu: tuple[str, ...]
+    files: str
     environment: Mapping[str, str]
     entrypoint: tuple[str, ...]
     health: Health | None
@@ -117,6 +118,7 @@ class Variant:
     """A validated variant with everything it inherits."""
 
     name: str
+    title: str
     description: str
     distribution: str
     suites: tuple[Suite, ...]
@@ -144,17 +146,20 @@ def names(folder: Path = VARIANTS) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
+def folder_of(name: str, *folders: Path) -> Path:
+    """Which of `folders` has the variant `name`. Raises UsageError, with the most similar name, if none has it."""
+    known = {known: folder for folder in folders for known in names(folder)}
+    if name not in known:
+        raise UsageError(f"There is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}")
+    return known[name]
+
+
 def load(name: str, folder: Path = VARIANTS) -> Variant:
     """Read, merge and check the variant `name` of `folder`.
 
     Raises UsageError if there is no such file, VariantError with every problem of every file involved otherwise.
     """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise UsageError(
-            f"There is no variant {name!r}; there are: {', '.join(names(folder))}"
-            f"{documents.nearest(name, names(folder))}"
-        )
+    folder_of(name, folder)
     problems: list[Problem] = []
     document = _merged(name, folder, problems, ())
     if not problems:
@@ -247,6 +252,7 @@ def _variant(name: str, document: Document) -> Variant:
     value: dict[str, Any] = document.value
     return Variant(
         name=name,
+        title=value.get("title", ""),
         description=value["description"],
         distribution=value["distribution"],
         suites=tuple(
@@ -291,6 +297,7 @@ def _image(value: dict[str, Any]) -> Image:
         links=value.get("links", {}),
         remove=tuple(value.get("remove", {})),
         icu=tuple(value.get("icu", {})),
+        files=value.get("files", ""),
         environment={**value.get("environment", {}), **defaults},
         entrypoint=tuple(value.get("entrypoint", [])),
         health=Health(

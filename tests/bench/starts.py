@@ -20,7 +20,8 @@ from scripts.engine import Engine
 from tests.bench.bare import PORT, Bare, begin, children
 from tests.bench.rows import Row
 from tests.integration.clients import connected
-from tests.integration.servers import ACCOUNTS, CONFINED, LoadedImage, Server, answers_clients, serving
+from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.servers import ACCOUNTS, Server, answers_clients, serving
 
 _ROUNDS = 9
 _REFERENCE = "the same Prosody, bare, configured by hand"

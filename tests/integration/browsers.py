@@ -12,7 +12,8 @@ from selenium import webdriver
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from scripts import toolset
-from tests.integration.servers import CONFINED, Server
+from tests.integration.containers import CONFINED
+from tests.integration.servers import Server
 
 # chromedriver's port; the container of the server has to publish it.
 PORT = 9515

@@ -16,9 +16,9 @@ from enum import StrEnum
 from scripts import build, engine, errors, paths, platforms
 from scripts.console import console
 from scripts.errors import StaleError, UserError
+from tests.integration.containers import LoadedImage
 from tests.integration.evidence import Exchange, Feature, Observation, Place
 from tests.integration.observation import observe
-from tests.integration.servers import LoadedImage
 
 PAGE = paths.ROOT / "docs" / "compliance.md"
 _IMAGE = "prosody-test:compliance"

@@ -18,7 +18,8 @@ from scripts.engine import Engine
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
 from tests.integration import servers
-from tests.integration.servers import LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import Server
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +70,19 @@ class Images:
         name = f"prosody-test:{variant}-{platform.tag}"
         build.load(layout, found, [name], self._tool)
         return LoadedImage(name, platform)
+
+    @functools.cache  # noqa: B019  (lives as long as the tests do)
+    def peer(self, name: str) -> LoadedImage:
+        """The peer `name` (tests/peers/) in the engine, compared with its committed digests."""
+        native = platforms.native()
+        found = build.prepare(name, [native], relock_gone=bool(os.environ.get("CI")), folder=paths.PEERS)
+        folder = paths.SCRATCH / "test" / f"peer-{name}"
+        layout = build.build(found, [native], self._tool, folder=folder)
+        if found.committed:
+            build.compare(found, layout, everything=False)
+        tag = f"prosody-test:peer-{name}"
+        build.load(layout, layout.images[0], [tag], self._tool)
+        return LoadedImage(tag, native)
 
 
 @pytest.fixture(scope="session")

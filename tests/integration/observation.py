@@ -12,8 +12,9 @@ import docker
 
 from tests.integration import socket_exchanges
 from tests.integration.client_exchanges import BY_DEFAULT, GATEWAY, GATEWAY_SECRET, WHEN_CONFIGURED, perform
+from tests.integration.containers import LoadedImage
 from tests.integration.evidence import FAILURES, Exchange, Feature, Observation
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 _PORTS = (5222, 5223, 5269, 5270, 5281, 5347)
 # What only shows when it is set up: an external component, and a TURN server to be told about.

@@ -1,56 +1,27 @@
-"""Containers under test: started by the engine the build uses, reached on the loopback, removed in the end."""
+"""Containers of the image under test: started by the engine the build uses, and removed in the end."""
 
 from __future__ import annotations
 
-import io
 import socket
-import tarfile
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import docker
-from docker.models.containers import Container
 from docker.models.volumes import Volume
 
-from scripts.platforms import Platform
+from tests.integration.containers import CONFINED, PATIENCE, Contained, LoadedImage, Outcome
 
 DOMAIN = "chat.example"
 ACCOUNTS = {f"alice@{DOMAIN}": 'alice\'s "pass"]] word', f"bob@{DOMAIN}": "bob:pass,word"}
-# What the image promises to run under, and the tests therefore always use.
-CONFINED: dict[str, Any] = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
-_PATIENCE = 60.0  # seconds; emulated processors are slow
-
-
-@dataclass(frozen=True)
-class LoadedImage:
-    """An image in the engine: its name, and the platform that it is to run as."""
-
-    name: str
-    platform: Platform
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a command: exit status, standard output, standard error."""
-
-    status: int
-    output: str
-    errors: str = ""
-
-    @property
-    def text(self) -> str:
-        """Everything that was printed."""
-        return self.output + self.errors
 
 
 @dataclass
-class Server:
+class Server(Contained):
     """A running Prosody; `volume` outlives the container, so a restart keeps the data."""
 
     client: docker.DockerClient
@@ -58,7 +29,6 @@ class Server:
     environment: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
     mounts: dict[str, dict[str, str]] = field(default_factory=dict)
-    container: Container | None = None
     volume: Volume | None = None
 
     def start(self) -> None:
@@ -82,18 +52,6 @@ class Server:
         self.start()
 
     @property
-    def running(self) -> Container:
-        """The container, which must have been started."""
-        assert self.container is not None, "the server was not started"
-        return self.container
-
-    def port(self, inside: int = 5222, address: str = "127.0.0.1") -> int:
-        """Port on an address of this machine that leads to a port of the container."""
-        self.running.reload()
-        ports: Any = self.running.ports
-        return {port["HostIp"]: int(port["HostPort"]) for port in ports[f"{inside}/tcp"]}[address]
-
-    @property
     def domain(self) -> str:
         """The domain served."""
         return self.environment.get("PROSODY_DOMAIN") or self.environment.get("XMPP_DOMAIN", DOMAIN)
@@ -105,38 +63,11 @@ class Server:
         except (KeyError, IndexError, TypeError):  # not published yet
             return False
 
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until `condition` holds; fails with the log if the container ends or it takes too long."""
-        deadline = time.monotonic() + _PATIENCE
-        while not condition():
-            self.running.reload()
-            assert self.running.status in ("created", "running"), f"the container ended:\n{self.log()}"
-            assert time.monotonic() < deadline, f"{what}: not within {_PATIENCE:.0f} s:\n{self.log()}"
-            time.sleep(0.05)
-
-    def execute(self, *command: str, user: str = "") -> Outcome:
-        """Run a command in the container, as `docker exec` does."""
-        result: Any = self.running.exec_run(list(command), user=user, demux=True)
-        output, errors = result.output
-        return Outcome(result.exit_code, (output or b"").decode(), (errors or b"").decode())
-
     def shell(self, command: str, user: str = "") -> str:
         """What Prosody's own shell answers to a command."""
         outcome = self.execute("prosodyctl", "shell", command, user=user)
         assert outcome.status == 0, outcome.text
         return outcome.output.strip()
-
-    def log(self) -> str:
-        """What the container has printed so far."""
-        return self.running.logs().decode(errors="replace")
-
-    def read(self, path: str) -> bytes:
-        """Content of a file in the container."""
-        chunks, _ = self.running.get_archive(path)
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            member = archive.extractfile(archive.getmembers()[0])
-            assert member is not None, f"{path} is not a file"
-            return member.read()
 
     def certificate(self, folder: Path) -> Path:
         """The certificate that the server made for itself, as a file in `folder`."""
@@ -179,7 +110,7 @@ def answers_clients(port: int, domain: str = DOMAIN) -> bool:
 
 
 def run(
-    client: docker.DockerClient, image: LoadedImage, *command: str, patience: float = _PATIENCE, **options: Any
+    client: docker.DockerClient, image: LoadedImage, *command: str, patience: float = PATIENCE, **options: Any
 ) -> Outcome:
     """Outcome of a container that is expected to end by itself within `patience` seconds."""
     container = client.containers.create(

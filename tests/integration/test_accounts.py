@@ -15,7 +15,8 @@ import pytest
 
 from tests.integration import servers, streams
 from tests.integration.clients import RefusedError, connected, log_in
-from tests.integration.servers import DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import DOMAIN, Server
 from tests.integration.streams import CLIENT, Stream
 
 SECOND = "second.example"

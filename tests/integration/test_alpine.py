@@ -32,7 +32,8 @@ from scripts.platforms import PLATFORMS
 from tests.integration import servers
 from tests.integration.alpine_archive import VERSION, RunnableArchive
 from tests.integration.clients import connected
-from tests.integration.servers import ACCOUNTS, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, Server
 from tests.unit import apk, web
 
 (ALICE, ALICE_PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()

@@ -21,7 +21,8 @@ from cryptography import x509
 
 from tests.integration.authority import Authority, Pair
 from tests.integration.clients import connected
-from tests.integration.servers import ACCOUNTS, CONFINED, DOMAIN, LoadedImage, Server
+from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 ALICE, ALICE_PASSWORD = next(iter(ACCOUNTS.items()))
 ROOMS = f"conference.{DOMAIN}"

@@ -16,7 +16,8 @@ from scripts import catalogue, modules
 from scripts.catalogue import Variable
 from tests.integration import servers
 from tests.integration.clients import log_in
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Outcome, Server
+from tests.integration.containers import LoadedImage, Outcome
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 MASK = "********"
 JULIET = f"juliet@{DOMAIN}"

@@ -9,9 +9,9 @@ import pytest
 
 from tests.integration import compliance
 from tests.integration.compliance import ROWS, Level, Row
+from tests.integration.containers import LoadedImage
 from tests.integration.evidence import Exchange, Feature, Observation
 from tests.integration.observation import observe
-from tests.integration.servers import LoadedImage
 
 
 @pytest.fixture(scope="module")

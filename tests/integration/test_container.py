@@ -13,7 +13,8 @@ import slixmpp
 
 from tests.integration import servers
 from tests.integration.clients import Client, connected, log_in
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 (ALICE, ALICE_PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()
 RELOADING = "Reloading configuration file"

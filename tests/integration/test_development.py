@@ -27,8 +27,9 @@ from tests.integration import browsers, servers
 from tests.integration.authority import Authority
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images
+from tests.integration.containers import LoadedImage
 from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, ask, attached
-from tests.integration.servers import LoadedImage, Server
+from tests.integration.servers import Server
 from tests.integration.test_accounts import Registration
 from tests.integration.web_client import WebClient
 

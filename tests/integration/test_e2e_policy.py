@@ -19,7 +19,8 @@ from docker.types import IPAMConfig, IPAMPool
 from tests.integration import streams
 from tests.integration.client_exchanges import Watch
 from tests.integration.clients import Client, connected
-from tests.integration.servers import CONFINED, DOMAIN, LoadedImage, Server
+from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.servers import DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream
 
 PASSWORD = "a password"

@@ -21,7 +21,8 @@ import yaml
 
 from scripts import catalogue
 from scripts.catalogue import Variable
-from tests.integration.servers import CONFINED, DOMAIN, LoadedImage, Server
+from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.servers import DOMAIN, Server
 
 _HERE = Path(__file__).parent
 _GLOBAL = "*"

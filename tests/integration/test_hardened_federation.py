@@ -20,7 +20,8 @@ from docker.types import IPAMConfig, IPAMPool
 
 from tests.integration import signed_names
 from tests.integration.authority import Authority
-from tests.integration.servers import CONFINED, DOMAIN, LoadedImage, Server
+from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.servers import DOMAIN, Server
 from tests.integration.signed_names import SignedNames
 
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"

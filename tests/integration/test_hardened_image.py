@@ -19,7 +19,8 @@ import zstandard
 from scripts import platforms
 from tests.integration import servers
 from tests.integration.conftest import Images
-from tests.integration.servers import CONFINED, DOMAIN, LoadedImage, Outcome, Server
+from tests.integration.containers import CONFINED, LoadedImage, Outcome
+from tests.integration.servers import DOMAIN, Server
 
 DATA = "var/lib/prosody"
 LUA = "/usr/bin/lua5.4"

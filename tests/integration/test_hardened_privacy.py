@@ -25,7 +25,8 @@ from docker.types import IPAMConfig, IPAMPool
 
 from tests.integration import servers, streams
 from tests.integration.channel_binding import authenticate
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream
 from tests.integration.test_e2e_policy import ENCRYPTED, WITHOUT_TEXT, Policed, User, body_of, cipher, text
 

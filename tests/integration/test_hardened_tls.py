@@ -20,7 +20,8 @@ from OpenSSL import SSL
 
 from tests.integration import channel_binding, servers, streams, tls_offers
 from tests.integration.channel_binding import NONE, NOT_OFFERED, BoundStream, authenticate
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream
 from tests.integration.tls_offers import Refusal, Scan, Version
 

@@ -16,7 +16,8 @@ import docker
 import pytest
 
 from tests.integration.authority import Authority
-from tests.integration.servers import DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import DOMAIN, Server
 
 _PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5223, 5280)}
 _FILL = """

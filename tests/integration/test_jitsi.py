@@ -22,7 +22,8 @@ from tests.integration import servers, streams, tokens
 from tests.integration.client_exchanges import Watch
 from tests.integration.clients import Client, RefusedError, connected
 from tests.integration.conftest import Images
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 AUTH, GUESTS, ROOMS, INTERNAL = (f"{name}.{DOMAIN}" for name in ("auth", "guest", "muc", "internal-muc"))
 SECRET = "a secret of thirty-two characters"

@@ -15,7 +15,8 @@ import pytest
 
 from tests.integration import servers
 from tests.integration.clients import connected
-from tests.integration.servers import ACCOUNTS, DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 ALICE, ALICE_PASSWORD = next(iter(ACCOUNTS.items()))
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -28,7 +28,8 @@ from docker.models.volumes import Volume
 from scripts.paths import ROOT
 from tests.integration.authority import Authority
 from tests.integration.clients import connected
-from tests.integration.servers import DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import DOMAIN, Server
 
 PAGE = ROOT / "docs" / "migrating.md"
 CATALOGUE = ROOT / "images" / "environment.yaml"

@@ -14,7 +14,8 @@ import pytest
 
 from scripts import modules
 from scripts.modules import Module
-from tests.integration.servers import DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import DOMAIN, Server
 
 ROOMS = f"conference.{DOMAIN}"
 PUBSUB = f"pubsub.{DOMAIN}"

@@ -23,7 +23,8 @@ from slixmpp.exceptions import IqError
 from scripts import toolset
 from tests.integration.clients import Client, connected
 from tests.integration.conftest import Images
-from tests.integration.servers import CONFINED, LoadedImage, Server
+from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.servers import Server
 
 PASSWORD = "correct horse"
 _PROXY = "10.213.201.10"

@@ -16,7 +16,8 @@ import pytest
 
 from tests.integration import servers
 from tests.integration.clients import log_in
-from tests.integration.servers import CONFINED, DOMAIN, LoadedImage, Outcome, Server
+from tests.integration.containers import CONFINED, LoadedImage, Outcome
+from tests.integration.servers import DOMAIN, Server
 
 DATA = "/var/lib/prosody"
 JULIET = f"juliet@{DOMAIN}"

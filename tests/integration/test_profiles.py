@@ -15,7 +15,8 @@ from scripts import paths, toolset
 from tests.integration import servers
 from tests.integration.clients import connected
 from tests.integration.conftest import Images
-from tests.integration.servers import ACCOUNTS, CONFINED, LoadedImage, Outcome, Server
+from tests.integration.containers import CONFINED, LoadedImage, Outcome
+from tests.integration.servers import ACCOUNTS, Server
 
 PROFILE = (paths.ROOT / "deploy" / "seccomp.json").read_text()
 STRICT = CONFINED | {"security_opt": ["no-new-privileges", f"seccomp={PROFILE}"]}

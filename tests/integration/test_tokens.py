@@ -17,7 +17,8 @@ import pytest
 
 from tests.integration import servers, tokens
 from tests.integration.authority import Authority
-from tests.integration.servers import DOMAIN, LoadedImage, Server
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import DOMAIN, Server
 from tests.integration.tokens import LOGINS, FromNow, Issuer, KeyServer
 
 SECRET = "a secret that is long enough for every algorithm, HS512 as well"

@@ -17,7 +17,7 @@ from scripts import emulation, fetch, paths, platforms, toolset
 from scripts.platforms import PLATFORMS, Platform
 from tests.integration import servers
 from tests.integration.conftest import Images
-from tests.integration.servers import LoadedImage, Outcome
+from tests.integration.containers import LoadedImage, Outcome
 
 HERE = Path(__file__).parent
 FUNCTIONS = ["nameprep", "nodeprep", "resourceprep", "saslprep", "idna", "skeleton"]

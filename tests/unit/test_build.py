@@ -128,7 +128,7 @@ def committed(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     gone = replace(recipe.lock.platforms["linux/amd64"][0], sha256="0" * 64, version="9", path="pool/gone.deb", size=3)
     locked = replace(recipe.lock, platforms={"linux/amd64": (*recipe.lock.platforms["linux/amd64"], gone)})
     found = replace(recipe, lock=locked)
-    monkeypatch.setattr(build, "recipe", lambda _name: found)
+    monkeypatch.setattr(build, "recipe", lambda _name, _folder: found)
     return found
 
 
@@ -145,7 +145,7 @@ def test_a_package_that_is_gone_is_locked_again_where_that_is_wanted(
 ) -> None:
     del committed
     again = replace(recipe, committed=False)
-    monkeypatch.setattr(build, "relocked", lambda _name: again)
+    monkeypatch.setattr(build, "relocked", lambda _name, _folder: again)
     with web.serving() as server:
         monkeypatch.setattr("scripts.mirrors.SNAPSHOT", server.url)
         assert build.prepare("debian", [AMD64], relock_gone=True) == again
@@ -154,7 +154,7 @@ def test_a_package_that_is_gone_is_locked_again_where_that_is_wanted(
 
 def test_a_mirror_that_fails_is_no_reason_to_lock_again(committed: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     del committed
-    monkeypatch.setattr(build, "relocked", lambda _name: pytest.fail("locked again"))
+    monkeypatch.setattr(build, "relocked", lambda _name, _folder: pytest.fail("locked again"))
     with pytest.raises(FetchError) as caught:
         build.prepare("debian", [AMD64], relock_gone=True)
     assert not isinstance(caught.value, GoneError)

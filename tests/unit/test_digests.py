@@ -138,11 +138,18 @@ def test_no_file_is_no_digests(committed: Path) -> None:
     assert digests.load("test") is None
 
 
-@pytest.mark.parametrize("name", lock.locked_names())
-def test_the_committed_digests_are_of_all_platforms(name: str) -> None:
-    found = digests.load(name)
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        pytest.param(folder, name, id=name)
+        for folder in (paths.VARIANTS, paths.PEERS)
+        for name in lock.locked_names(folder)
+    ],
+)
+def test_the_committed_digests_are_of_all_platforms(folder: Path, name: str) -> None:
+    found = digests.load(name, folder)
     assert found is not None
-    variant = variants.load(name)
+    variant = variants.load(name, folder)
     assert tuple(image.platform for image in found.images) == variant.platforms
     every = [found.index, *(digest for image in found.images for digest in (image.config, image.manifest))]
     assert len(set(every)) == len(every)

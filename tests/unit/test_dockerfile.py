@@ -109,7 +109,7 @@ def test_what_is_declared_is_in_the_file() -> None:
 
 
 def test_what_is_not_declared_is_not_in_the_file() -> None:
-    empty = Image(None, {}, {}, (), (), {}, (), None, (), ())
+    empty = Image(None, {}, {}, (), (), "", {}, (), None, (), ())
     text = dockerfile.expand(replace(DEBIAN, image=empty), COMMITTED)
     last = text.rsplit("\nFROM scratch\n", 1)[1]
     assert {line.split()[0] for line in last.splitlines() if line[:1].isupper()} == {"COPY", "LABEL"}

@@ -453,7 +453,7 @@ def test_a_failure_leaves_the_old_lock(
     ("folder", "name"),
     [
         pytest.param(folder, name, id=name)
-        for folder in (paths.VARIANTS, paths.TOOLS)
+        for folder in (paths.VARIANTS, paths.TOOLS, paths.PEERS)
         for name in lock.locked_names(folder)
     ],
 )

@@ -147,7 +147,7 @@ def test_layers_of_any_size_are_packed(tmp_path: Path, size: int) -> None:
     (source / "blobs" / "sha256").mkdir(parents=True)
     content = bytes(number * number % 251 for number in range(1000)) * (size // 1000) + b"x" * (size % 1000)
     layer = add(source, content) | {"mediaType": oci._LAYER}
-    packed = oci._packed(source, layer)
+    packed = oci._packed(source, layer, oci.FASTEST)
     assert zstandard.decompress(packed.read_bytes(), max_output_size=size + 1) == content
     named = packed.with_name(f"{packed.name}.digest").read_text()
     assert named == f"sha256:{hashlib.sha256(packed.read_bytes()).hexdigest()}"

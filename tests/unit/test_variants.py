@@ -259,6 +259,7 @@ image:
     assert found.image == variants.Image(
         user=User("someone", 7, "/home"), directories={"/a": "1777"}, links={"/b": "a"}, remove=("/c/*",),
         icu=("*.spp",),
+        files="",
         environment={"NAME": "value", "DEFAULT_PROSODY_TLS_PROFILE": "modern"}, entrypoint=("/usr/bin/tini", "--"),
         health=Health(("/x", "y"), "30s", "5s", "1m", 3), ports=(80, 5269), volumes=("/d",),
     )  # fmt: skip

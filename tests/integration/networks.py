@@ -1,0 +1,66 @@
+"""Networks of containers that a test makes for itself: fixed addresses, and no way out."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import docker
+from docker.errors import APIError
+from docker.types import IPAMConfig, IPAMPool
+
+_RANGE = IPv4Network("10.213.0.0/16")  # each network takes one /24 of it
+_ATTEMPTS = 20  # tests that run at the same time may choose the same one
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network; its members are numbered from 2 to 254, the gateway is 1."""
+
+    client: docker.DockerClient
+    name: str
+    ipv4: IPv4Network
+    ipv6: IPv6Network | None
+
+    def address(self, number: int) -> str:
+        """IPv4 address of a member."""
+        return str(self.ipv4[number])
+
+    def address6(self, number: int) -> str:
+        """IPv6 address of a member of a network that was made with them."""
+        assert self.ipv6 is not None, f"{self.name} has no IPv6"
+        return str(self.ipv6[number])
+
+    def member(self, number: int) -> dict[str, Any]:
+        """Options of Docker's SDK with which a container becomes the member `number`."""
+        addresses: dict[str, Any] = {"ipv4_address": self.address(number)}
+        if self.ipv6 is not None:
+            addresses["ipv6_address"] = self.address6(number)
+        endpoint = self.client.api.create_endpoint_config(**addresses)
+        return {"network": self.name, "networking_config": {self.name: endpoint}}
+
+
+@contextmanager
+def network(client: docker.DockerClient, *, ipv6: bool = False) -> Iterator[Network]:
+    """A new network, whose members are to be gone when the context ends."""
+    name = f"prosody-test-{uuid.uuid4().hex[:8]}"
+    for attempt in range(_ATTEMPTS):
+        number = 1 + secrets.randbelow(254)
+        ipv4 = list(_RANGE.subnets(new_prefix=24))[number]
+        ipv6_pool = IPv6Network(f"fd00:213:{number:x}::/64") if ipv6 else None
+        pools = [IPAMPool(subnet=str(pool)) for pool in (ipv4, ipv6_pool) if pool is not None]
+        try:
+            made = client.networks.create(name, ipam=IPAMConfig(pool_configs=pools), enable_ipv6=ipv6)
+            break
+        except APIError as error:
+            if "overlaps" not in str(error) or attempt + 1 == _ATTEMPTS:
+                raise
+    try:
+        yield Network(client, name, ipv4, ipv6_pool)
+    finally:
+        made.remove()
