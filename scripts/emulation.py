@@ -11,15 +11,18 @@ from scripts.errors import EngineError
 from scripts.platforms import Platform
 
 # binfmt_misc is mounted where nobody sees it: in a mount namespace of its own, which lasts until the program's standard
-# input ends, or until it is killed. $1: name of the entry, $2: the rule.
+# input ends, or until it is killed. $1: how names of entries begin, the rest is the number of the process that made it;
+# $2: the rule after the name.
 _HOLD = """set -e
 table=/proc/sys/fs/binfmt_misc
 mount -t binfmt_misc binfmt_misc "$table"
-if [ -e "$table/$1" ]; then echo -1 > "$table/$1"; fi
-printf '%s' "$2" > "$table/register"
+for entry in "$table/$1"-*; do
+    if [ -e "$entry" ] && [ ! -e "/proc/${entry##*-}/exe" ]; then echo -1 > "$entry" || true; fi
+done
+printf '%s' ":$1-$$:$2" > "$table/register"
 echo ready
 read -r _ || true
-echo -1 > "$table/$1"
+echo -1 > "$table/$1-$$"
 """
 
 
@@ -28,8 +31,8 @@ def emulated(platform: Platform) -> Iterator[None]:
     """Let this machine's kernel run programs of `platform` while the block runs.
 
     The kernel is told to start the locked QEMU for them (Documentation/admin-guide/binfmt-misc.rst). Flag F opens QEMU
-    at once, so containers need not hold it. The entry has a name of its own and goes with the block; one that a killed
-    run left is replaced. Raises EngineError without the needed rights.
+    at once, so containers need not hold it. The entry goes with the block. There may be several, of runs at the same time;
+    those that killed runs left are taken away. Raises EngineError without the needed rights.
     """
     tools = toolset.unpack("emulation").root
     interpreter = tools / "usr/bin" / f"qemu-{platform.qemu}"
@@ -37,7 +40,7 @@ def emulated(platform: Platform) -> Iterator[None]:
     # Kind, offset, magic and mask stay; name, interpreter and flags are ours.
     kind, offset, magic, mask = rule.split(":")[2:6]
     name = f"prosody-{platform.qemu}"
-    own = f":{name}:{kind}:{offset}:{magic}:{mask}:{interpreter}:F"
+    own = f"{kind}:{offset}:{magic}:{mask}:{interpreter}:F"
     with subprocess.Popen(
         ["unshare", "--mount", "/bin/sh", "-c", _HOLD, "sh", name, own],
         stdin=subprocess.PIPE,
