@@ -31,8 +31,8 @@ def emulated(platform: Platform) -> Iterator[None]:
     """Let this machine's kernel run programs of `platform` while the block runs.
 
     The kernel is told to start the locked QEMU for them (Documentation/admin-guide/binfmt-misc.rst). Flag F opens QEMU
-    at once, so containers need not hold it. The entry goes with the block. There may be several, of runs at the same time;
-    those that killed runs left are taken away. Raises EngineError without the needed rights.
+    at once, so containers need not hold it. The entry goes with the block. There may be several, for runs at the same
+    time; what killed runs left is taken away. Raises EngineError without the needed rights.
     """
     tools = toolset.unpack("emulation").root
     interpreter = tools / "usr/bin" / f"qemu-{platform.qemu}"
