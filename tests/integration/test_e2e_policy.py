@@ -14,12 +14,12 @@ from xml.etree import ElementTree as ET
 import docker
 import pytest
 import slixmpp
-from docker.types import IPAMConfig, IPAMPool
 
-from tests.integration import streams
+from tests.integration import networks, streams
 from tests.integration.client_exchanges import Watch
 from tests.integration.clients import Client, connected
 from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.networks import Network
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream
 
@@ -439,7 +439,10 @@ def test_occupants_from_other_servers_follow_the_policy_of_the_rooms(
         await dave.next_with("the end")
 
     environment, mounts = configure(tmp_path, chat=policy, muc=policy)
-    with two_servers(client, image, environment, mounts, tmp_path) as (rooms, other):
+    with (
+        networks.network(client) as network,
+        two_servers(client, image, network, environment, mounts, tmp_path) as (rooms, other),
+    ):
         own, foreign = tmp_path / "own.crt", tmp_path / "other.crt"
         own.write_bytes(rooms.read(f"/var/lib/prosody/certificates/{DOMAIN}.crt"))
         foreign.write_bytes(other.read(f"/var/lib/prosody/certificates/{OTHER_DOMAIN}.crt"))
@@ -458,39 +461,33 @@ def test_occupants_from_other_servers_follow_the_policy_of_the_rooms(
 def two_servers(
     client: docker.DockerClient,
     image: LoadedImage,
+    network: Network,
     environment: Mapping[str, str],
     mounts: Mapping[str, dict[str, str]],
     folder: Path,
 ) -> Iterator[tuple[Server, Server]]:
     """A server with a policy, and one of another domain without, which find each other by fixed addresses."""
-    pool = IPAMPool(subnet="10.213.200.0/24")
-    network = client.networks.create(f"prosody-test-{uuid.uuid4().hex[:8]}", ipam=IPAMConfig(pool_configs=[pool]))
-    names, first, second = "10.213.200.10", "10.213.200.11", "10.213.200.12"
-    hosts = {DOMAIN: first, ROOMS: first, OTHER_DOMAIN: second}
+    names, first, second = 10, 11, 12  # numbers on the network
+    hosts = {DOMAIN: network.address(first), ROOMS: network.address(first), OTHER_DOMAIN: network.address(second)}
     resolver = folder / "resolv.conf"
-    resolver.write_text(f"nameserver {names}\n")
+    resolver.write_text(f"nameserver {network.address(names)}\n")
     resolver.chmod(0o644)
     resolver_mount = {str(resolver): {"bind": "/etc/resolv.conf", "mode": "ro"}}
-
-    def options(address: str) -> dict[str, Any]:
-        endpoint = client.api.create_endpoint_config(ipv4_address=address)
-        return {"network": network.name, "networking_config": {network.name: endpoint}, "extra_hosts": hosts}
-
     # Neither has a certificate that the other trusts; what is tested here is not how servers know each other.
     common = {"PROSODY_S2S_SECURE_AUTH": "false"}
     rooms = Server(
         client, image,
         {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": f"{ALICE}:{PASSWORD}", **common, **environment},
-        options(first), resolver_mount | dict(mounts),
+        network.member(first) | {"extra_hosts": hosts}, resolver_mount | dict(mounts),
     )  # fmt: skip
     other = OtherServer(
         client, image,
         {"PROSODY_DOMAIN": OTHER_DOMAIN, "PROSODY_ACCOUNTS": f"{DAVE}:{PASSWORD}", **common},
-        options(second), resolver_mount,
+        network.member(second) | {"extra_hosts": hosts}, resolver_mount,
     )  # fmt: skip
     name_server = client.containers.create(
         image.name, ["-e", NAME_SERVER], entrypoint=["/usr/bin/lua5.4"], platform=image.platform.name, **CONFINED,
-        network=network.name, networking_config=options(names)["networking_config"],
+        **network.member(names),
     )  # fmt: skip
     try:
         name_server.start()
@@ -501,4 +498,3 @@ def two_servers(
         rooms.remove()
         other.remove()
         name_server.remove(force=True, v=True)
-        network.remove()

@@ -6,7 +6,6 @@ verified by an authority of this test, or by DNSSEC.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from typing import Any
 
 import docker
 import pytest
-from docker.types import IPAMConfig, IPAMPool
 
-from tests.integration import signed_names
+from tests.integration import networks, signed_names
 from tests.integration.authority import Authority
 from tests.integration.containers import CONFINED, LoadedImage
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.signed_names import SignedNames
 
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-# Networks of these tests, one beside the other; the name server of each is at 10.
-_PREFIX, _OTHER_PREFIX = "10.213.203", "10.213.204"
+_NAME_SERVER = 10  # number on the network
 # How a server can be verified, or why it cannot
 ISSUED = ["verified.example"]
 CONFIRMED = ["confirmed.example"]
@@ -76,32 +73,33 @@ def network(
         "confirmed.example": signed_names.tlsa(pairs["confirmed.example"].certificate),
         "contradicted.example": signed_names.tlsa(pairs["stranger.example"].certificate),
     }
-    addresses = {domain: f"{_PREFIX}.{number}" for number, domain in enumerate(pairs, start=11)}
-    names = SignedNames(_records(addresses, confirmations))
+    numbers = {domain: number for number, domain in enumerate(pairs, start=11)}
     folder = tmp_path_factory.mktemp("network")
-    files = {
-        "authorities.crt": trusted.root,
-        "resolv.conf": _resolver(_PREFIX),
-        "anchor": names.anchor.encode(),
-        "answers": names.answers().encode(),
-    }
-    for name, content in (files | {f"{domain}.pem": pair.full + pair.key for domain, pair in pairs.items()}).items():
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o644)
     with ExitStack() as stack:
-        name = stack.enter_context(_network(client, _PREFIX))
-        stack.enter_context(_name_server(client, hardened, folder, _endpoint(client, name, f"{_PREFIX}.10")))
+        made = stack.enter_context(networks.network(client))
+        names = SignedNames(_records({name: made.address(number) for name, number in numbers.items()}, confirmations))
+        files = {
+            "authorities.crt": trusted.root,
+            "resolv.conf": _resolver(made),
+            "anchor": names.anchor.encode(),
+            "answers": names.answers().encode(),
+        }
+        files |= {f"{domain}.pem": pair.full + pair.key for domain, pair in pairs.items()}
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o644)
+        stack.enter_context(_name_server(client, hardened, folder, made.member(_NAME_SERVER)))
         servers = {}
-        for domain, address in addresses.items():
-            servers[domain] = _server(client, hardened, domain, folder, _endpoint(client, name, address))
+        for domain, number in numbers.items():
+            servers[domain] = _server(client, hardened, domain, folder, made.member(number))
             stack.callback(servers[domain].remove)
             servers[domain].start()
         yield Network(servers)
 
 
-def _resolver(prefix: str) -> bytes:
+def _resolver(network: networks.Network) -> bytes:
     """Content of resolv.conf in a network."""
-    return f"nameserver {prefix}.10\n".encode()
+    return f"nameserver {network.address(_NAME_SERVER)}\n".encode()
 
 
 def _records(addresses: Mapping[str, str], confirmations: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
@@ -114,25 +112,6 @@ def _records(addresses: Mapping[str, str], confirmations: Mapping[str, str]) -> 
         confirmation = confirmations.get(domain)
         records[f"_5269._tcp.{domain}."] = {"TLSA": [confirmation]} if confirmation else {"TXT": ["none"]}
     return records
-
-
-def _endpoint(client: docker.DockerClient, network: str, address: str) -> dict[str, Any]:
-    """Docker's options that put a container into a network."""
-    endpoint = client.api.create_endpoint_config(ipv4_address=address)
-    return {"network": network, "networking_config": {network: endpoint}}
-
-
-@contextmanager
-def _network(client: docker.DockerClient, prefix: str) -> Iterator[str]:
-    """Name of a new network of Docker's whose addresses begin with `prefix`."""
-    pool = IPAMPool(subnet=f"{prefix}.0/24")
-    network = client.networks.create(
-        f"prosody-test-{uuid.uuid4().hex[:8]}", ipam=IPAMConfig(pool_configs=[pool])
-    )  # fmt: skip
-    try:
-        yield str(network.name)
-    finally:
-        network.remove()
 
 
 @contextmanager
@@ -200,15 +179,14 @@ def test_answers_that_prove_nothing_are_not_believed(
 ) -> None:
     """Signed by another key than the root's, as somebody in between would have to: nobody is even connected to."""
     names = SignedNames(_records({DOMAIN: "127.0.0.1", "verified.example": "127.0.0.1"}, {}))
-    for file, content in (("answers", names.answers().encode()), ("resolv.conf", _resolver(_OTHER_PREFIX))):
-        (tmp_path / file).write_bytes(content)
-        (tmp_path / file).chmod(0o644)
     mounts = {str(tmp_path / "resolv.conf"): {"bind": "/etc/resolv.conf", "mode": "ro"}}
     with ExitStack() as stack:
-        name = stack.enter_context(_network(client, _OTHER_PREFIX))
-        stack.enter_context(_name_server(client, hardened, tmp_path, _endpoint(client, name, f"{_OTHER_PREFIX}.10")))
-        endpoint = _endpoint(client, name, f"{_OTHER_PREFIX}.11")
-        server = Peer(client, hardened, {"PROSODY_DOMAIN": DOMAIN}, endpoint, mounts)
+        made = stack.enter_context(networks.network(client))
+        for file, content in (("answers", names.answers().encode()), ("resolv.conf", _resolver(made))):
+            (tmp_path / file).write_bytes(content)
+            (tmp_path / file).chmod(0o644)
+        stack.enter_context(_name_server(client, hardened, tmp_path, made.member(_NAME_SERVER)))
+        server = Peer(client, hardened, {"PROSODY_DOMAIN": DOMAIN}, made.member(11), mounts)
         stack.callback(server.remove)
         server.start()
         assert "Validation error" in Network({DOMAIN: server}).ping(DOMAIN, "verified.example")

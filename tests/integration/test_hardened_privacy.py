@@ -21,9 +21,8 @@ import docker
 import httpx
 import pytest
 import slixmpp
-from docker.types import IPAMConfig, IPAMPool
 
-from tests.integration import servers, streams
+from tests.integration import networks, servers, streams
 from tests.integration.channel_binding import authenticate
 from tests.integration.containers import LoadedImage
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
@@ -35,7 +34,6 @@ CAROL = f"carol@{DOMAIN}"
 ROOMS, UPLOADS = f"conference.{DOMAIN}", f"upload.{DOMAIN}"
 LOOPBACKS = ("127.0.0.1", "::1")
 PORTS = (5222, 5223, 5269, 5270, 5281)
-SUBNETS = ("10.213.202.0/24", "fd42:213:202::/64")
 # Addresses that turn up in what clients and proxies say, rather than in where they connect from (RFC 5737, RFC 3849)
 FORWARDED, REMOTE, REMOTE_6 = "203.0.113.77", "192.0.2.55", "2001:db8:5::77"
 _PATIENCE = 20.0  # seconds
@@ -217,16 +215,11 @@ def with_both_families(
     client: docker.DockerClient, image: LoadedImage, **environment: str
 ) -> Iterator[tuple[Server, set[str]]]:
     """A server reached by IPv4 and IPv6, and the addresses from which connections come to it."""
-    pools = [IPAMPool(subnet=subnet) for subnet in SUBNETS]
-    network = client.networks.create("prosody-test-addresses", enable_ipv6=True, ipam=IPAMConfig(pool_configs=pools))
-    sources = {str(next(ipaddress.ip_network(subnet).hosts())) for subnet in SUBNETS}
-    try:
+    limits = {"PROSODY_C2S_MAX_CONNECTIONS_PER_IP": "10", "PROSODY_LOG_LEVELS": "", "PROSODY_LOGLEVEL": "debug"}
+    with networks.network(client, ipv6=True) as network:
         options = published(*LOOPBACKS) | {"network": network.name}
-        limits = {"PROSODY_C2S_MAX_CONNECTIONS_PER_IP": "10", "PROSODY_LOG_LEVELS": "", "PROSODY_LOGLEVEL": "debug"}
         with servers.serving(client, image, options, **limits | environment) as server:
-            yield server, sources
-    finally:
-        network.remove()
+            yield server, {network.address(1), network.address6(1)}  # published ports come from the gateway
 
 
 def make_noise(server: Server, certificate: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,18 @@ import pytest
 import slixmpp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from docker.models.containers import Container
-from docker.types import IPAMConfig, IPAMPool
 from slixmpp.exceptions import IqError
 
 from scripts import toolset
+from tests.integration import networks
 from tests.integration.clients import Client, connected
 from tests.integration.conftest import Images
 from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.networks import Network
 from tests.integration.servers import Server
 
 PASSWORD = "correct horse"
-_PROXY = "10.213.201.10"
+_PROXY = 10  # number on the network
 
 
 def onion_address() -> str:
@@ -38,25 +38,24 @@ def onion_address() -> str:
 
 
 @dataclass
-class Network:
+class Onions:
     """A network of containers with a SOCKS proxy, which alone finds the servers by their names."""
 
     client: docker.DockerClient
     image: LoadedImage
-    name: str
+    network: Network
     proxy: Container
-    hosts: dict[str, str]
     servers: list[Server]
 
-    def add(self, domain: str, address: str, **environment: str) -> Server:
-        """Start a server of `domain` with one account, user@domain."""
-        endpoint = self.client.api.create_endpoint_config(ipv4_address=address)
+    def add(self, domain: str, number: int, **environment: str) -> Server:
+        """Start a server of `domain` with one account, user@domain, as member `number` of the network."""
         variables = {
             "PROSODY_DOMAIN": domain, "PROSODY_ACCOUNTS": f"user@{domain}:{PASSWORD}", "PROSODY_LOGLEVEL": "debug",
             "PROSODY_MUC_DOMAIN": "none", "PROSODY_UPLOAD_DOMAIN": "none",
         }  # fmt: skip
-        options = {"network": self.name, "networking_config": {self.name: endpoint}}
-        server = Server(self.client, self.image, variables | environment, options)
+        if "PROSODY_TOR" in environment:
+            variables["PROSODY_TOR_PROXY_HOST"] = self.network.address(_PROXY)
+        server = Server(self.client, self.image, variables | environment, self.network.member(number))
         self.servers.append(server)
         server.start()
         return server
@@ -67,32 +66,33 @@ class Network:
 
 
 @contextmanager
-def network(client: docker.DockerClient, image: LoadedImage, hosts: dict[str, str]) -> Iterator[Network]:
-    """A network whose proxy finds `hosts` (name -> address)."""
-    pool = IPAMPool(subnet="10.213.201.0/24")
-    made = client.networks.create(f"prosody-test-{uuid.uuid4().hex[:8]}", ipam=IPAMConfig(pool_configs=[pool]))
+def proxied(client: docker.DockerClient, image: LoadedImage, hosts: Mapping[str, int]) -> Iterator[Onions]:
+    """A network whose proxy finds `hosts` (name -> number on the network)."""
+    with ExitStack() as stack:
+        made = stack.enter_context(networks.network(client))
+        found = Onions(client, image, made, _proxy(client, image, made, hosts), [])
+        stack.callback(found.proxy.remove, force=True, v=True)
+        found.proxy.start()
+        try:
+            yield found
+        finally:
+            for server in found.servers:
+                server.remove()
+
+
+def _proxy(client: docker.DockerClient, image: LoadedImage, made: Network, hosts: Mapping[str, int]) -> Container:
     root = toolset.unpack("socks").root
     loader = next(root.glob("usr/lib/*/ld-linux*.so*")).relative_to(root)
-    proxy = client.containers.create(
+    return client.containers.create(
         image.name, [], platform=image.platform.name, **CONFINED,
         entrypoint=[f"/socks/{loader}", "--library-path", f"/socks/{loader.parent}", "/socks/usr/bin/microsocks",
                     "-p", "9050"],
         volumes={str(root): {"bind": "/socks", "mode": "ro"}},
-        network=made.name, extra_hosts=hosts,
-        networking_config={str(made.name): client.api.create_endpoint_config(ipv4_address=_PROXY)},
+        extra_hosts={name: made.address(number) for name, number in hosts.items()}, **made.member(_PROXY),
     )  # fmt: skip
-    found = Network(client, image, str(made.name), proxy, hosts, [])
-    try:
-        proxy.start()
-        yield found
-    finally:
-        for server in found.servers:
-            server.remove()
-        proxy.remove(force=True, v=True)
-        made.remove()
 
 
-TOR = {"PROSODY_TOR": "onion", "PROSODY_TOR_PROXY_HOST": _PROXY}
+TOR = {"PROSODY_TOR": "onion"}
 
 
 def talk(first: Server, second: Server, folder: Path) -> None:
@@ -138,8 +138,8 @@ def test_two_onion_services_talk(
 ) -> None:
     """Neither has a certificate that the other could verify, and only the proxy can find them."""
     here, there = onions
-    addresses = {here: "10.213.201.11", there: "10.213.201.12"}
-    with network(client, either, addresses) as found:
+    addresses = {here: 11, there: 12}
+    with proxied(client, either, addresses) as found:
         first = found.add(here, addresses[here], **TOR | {"PROSODY_TOR": mode})
         second = found.add(there, addresses[there], **TOR)
         talk(first, second, tmp_path)
@@ -158,10 +158,10 @@ def test_a_mapped_domain_is_reached_at_its_onion_address(
 ) -> None:
     """Both have ordinary names; each knows the onion address of the other."""
     here, there = onions
-    with network(client, either, {here: "10.213.201.11", there: "10.213.201.12"}) as found:
+    with proxied(client, either, {here: 11, there: 12}) as found:
         services = f"one.example:{here}, two.example:{there}:5269"
-        first = found.add("one.example", "10.213.201.11", **TOR, PROSODY_TOR_SERVICES=services)
-        second = found.add("two.example", "10.213.201.12", **TOR, PROSODY_TOR_SERVICES=services)
+        first = found.add("one.example", 11, **TOR, PROSODY_TOR_SERVICES=services)
+        second = found.add("two.example", 12, **TOR, PROSODY_TOR_SERVICES=services)
         talk(first, second, tmp_path)
         assert f"{there}:5269" in found.asked()
         assert "two.example" not in found.asked()
@@ -172,9 +172,9 @@ def test_without_tor_an_onion_service_is_not_found(
 ) -> None:
     """The control: it is the proxy that finds them."""
     here, there = onions
-    with network(client, image, {here: "10.213.201.11", there: "10.213.201.12"}) as found:
-        first = found.add(here, "10.213.201.11")
-        found.add(there, "10.213.201.12", **TOR)
+    with proxied(client, image, {here: 11, there: 12}) as found:
+        first = found.add(here, 11)
+        found.add(there, 12, **TOR)
 
         async def scenario() -> None:
             async with user(first, tmp_path) as one:
@@ -189,11 +189,9 @@ def test_only_onion_services_are_talked_to(
 ) -> None:
     """Neither out nor in: not even with a server that proves its name by dialback."""
     here, _ = onions
-    with network(client, image, {here: "10.213.201.11", "clear.example": "10.213.201.12"}) as found:
-        only = found.add(here, "10.213.201.11", **TOR | {"PROSODY_TOR": "only"}, PROSODY_S2S_SECURE_AUTH="false")
-        clear = found.add(
-            "clear.example", "10.213.201.12", **TOR | {"PROSODY_TOR": "all"}, PROSODY_S2S_SECURE_AUTH="false"
-        )
+    with proxied(client, image, {here: 11, "clear.example": 12}) as found:
+        only = found.add(here, 11, **TOR | {"PROSODY_TOR": "only"}, PROSODY_S2S_SECURE_AUTH="false")
+        clear = found.add("clear.example", 12, **TOR | {"PROSODY_TOR": "all"}, PROSODY_S2S_SECURE_AUTH="false")
 
         async def scenario() -> None:
             async with user(only, tmp_path) as inside, user(clear, tmp_path) as outside:
@@ -214,9 +212,9 @@ def test_names_of_others_are_still_proved_by_certificates(
 ) -> None:
     """Through the proxy, too: the onion's exception is the onion's alone."""
     here, _ = onions
-    with network(client, image, {here: "10.213.201.11", "clear.example": "10.213.201.12"}) as found:
-        server = found.add(here, "10.213.201.11", **TOR | {"PROSODY_TOR": "all"})
-        found.add("clear.example", "10.213.201.12", **TOR | {"PROSODY_TOR": "all"})
+    with proxied(client, image, {here: 11, "clear.example": 12}) as found:
+        server = found.add(here, 11, **TOR | {"PROSODY_TOR": "all"})
+        found.add("clear.example", 12, **TOR | {"PROSODY_TOR": "all"})
 
         async def scenario() -> None:
             async with user(server, tmp_path) as one:
@@ -244,11 +242,11 @@ def test_names_of_others_are_still_proved_by_certificates(
 )  # fmt: skip
 def test_a_failure_is_told_to_the_sender_in_time(
     client: docker.DockerClient, image: LoadedImage, tmp_path: Path, onions: tuple[str, str],
-    hosts: dict[str, str], environment: dict[str, str], reason: str,
+    hosts: dict[str, int], environment: dict[str, str], reason: str,
 ) -> None:  # fmt: skip
     here, there = onions
-    with network(client, image, hosts) as found:
-        server = found.add(here, "10.213.201.11", **TOR | environment)
+    with proxied(client, image, hosts) as found:
+        server = found.add(here, 11, **TOR | environment)
 
         async def scenario() -> None:
             async with user(server, tmp_path) as one:
