@@ -17,6 +17,7 @@ nox.options.sessions = ["lint", "unit", "build", "integration"]
 
 ROOT = Path(__file__).parent
 BIN = ROOT / ".venv" / "bin"
+WORKERS = "4"  # processes of the integration tests, which wait for containers half of the time
 
 
 def run(session: nox.Session, program: str, *arguments: str) -> None:
@@ -60,8 +61,15 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Test the built images with real XMPP clients. Arguments go to pytest."""
-    run(session, "pytest", "tests/integration", *session.posargs)
+    """Test the built images with real clients and servers: `-- [VARIANT ...] [ARGUMENTS]`; the latter go to pytest."""
+    chosen = [name for name in session.posargs if (ROOT / "variants" / f"{name}.yaml").is_file()]
+    rest = [argument for argument in session.posargs if argument not in chosen]
+    reports = ROOT / "dist" / "test-artifacts"
+    run(
+        session, "pytest", "tests/integration", "-n", WORKERS, f"--junitxml={reports / 'integration.xml'}",
+        f"--html={reports / 'integration.html'}", "--self-contained-html",
+        *(f"--variant={name}" for name in chosen), *rest,
+    )  # fmt: skip
 
 
 @nox.session

@@ -37,24 +37,29 @@ def load(name: str, folder: Path = paths.VARIANTS) -> Digests | None:
     if not path.is_file():
         return None
     try:
-        value: dict[str, Any] = json.loads(path.read_text())
-        return Digests(
-            value["index"],
-            tuple(
-                Image(
-                    PLATFORMS[platform],
-                    found["config"],
-                    found["manifest"],
-                    tuple(Layer(name, layer["digest"], layer["size"]) for name, layer in found["layers"].items()),
-                )
-                for platform, found in value["platforms"].items()
-            ),
-        )
+        return parse(path.read_text())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DigestError(
             f"{path.relative_to(paths.ROOT)} is not a file of digests ({error!r})."
             f" Write it again with: scripts/nox -s digests -- {name}"
         ) from error
+
+
+def parse(text: str) -> Digests:
+    """What `dump` wrote. Raises ValueError, KeyError, TypeError or AttributeError if the text is something else."""
+    value: dict[str, Any] = json.loads(text)
+    return Digests(
+        value["index"],
+        tuple(
+            Image(
+                PLATFORMS[platform],
+                found["config"],
+                found["manifest"],
+                tuple(Layer(name, layer["digest"], layer["size"]) for name, layer in found["layers"].items()),
+            )
+            for platform, found in value["platforms"].items()
+        ),
+    )
 
 
 def dump(layout: Layout) -> str:

@@ -5,21 +5,65 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from _pytest.mark.structures import ParameterSet
+from filelock import FileLock
 
-from scripts import build, emulation, engine, lock, paths, platforms
+from scripts import build, digests, emulation, engine, lock, paths, platforms, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
-from tests.integration import servers
+from tests.integration import reports, scheduling, servers
 from tests.integration.containers import LoadedImage
 from tests.integration.servers import Server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--variant NAME` runs only the tests of that variant's image."""
+    parser.addoption("--variant", action="append", choices=variants.names(), help="only the tests of this variant")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have failures tell their stanzas, and let the order of modules be that of `scheduling`."""
+    config.addinivalue_line("markers", "variant(*names): the test is of these variants' images")
+    config.option.loadscopereorder = False
+    reports.record_traffic()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.ByServer:
+    """Share the tests out by the servers that they use."""
+    return scheduling.ByServer(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long modules first; with `--variant`, what is of other variants is left out."""
+    scheduling.in_order(items)
+    chosen = set(config.getoption("variant") or ())
+    if chosen:
+        left_out = [item for item in items if not chosen & scheduling.variants_of(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure tells what its containers printed."""
+    report = yield
+    reports.add_logs(report)
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_html(report: pytest.TestReport, data: list[str]) -> None:
+    """The HTML report has the output of failures only."""
+    reports.forget_logs(report, data)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +78,10 @@ def client(tool: Engine) -> Iterator[docker.DockerClient]:
     found = tool.sdk(timeout=120)
     yield found
     found.close()
+
+
+# Names a run that several processes share (pytest-xdist); empty if this is the only one.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
 
 
 class Images:
@@ -58,9 +106,22 @@ class Images:
         targets = self.targets if platform is None or platform in self.targets else (platform,)
         folder = paths.SCRATCH / "test" / "-".join([variant, *(target.tag for target in targets)])
         if folder not in self._layouts:
-            recipe = self.recipe(variant, *targets)
-            self._layouts[folder] = build.build(recipe, targets, self._tool, folder=folder)
+            self._layouts[folder] = self._built(self.recipe(variant, *targets), targets, folder)
         return self._layouts[folder]
+
+    def _built(self, found: Recipe, targets: tuple[Platform, ...], folder: Path) -> Layout:
+        """Build, in one process of a run; the others read what it has built, which may not change while they do."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        record = folder.with_name(f"{folder.name}.{_RUN}.json")
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if _RUN and record.is_file():
+                built = digests.parse(record.read_text())
+                return Layout(folder, built.index, built.images)
+            for old in folder.parent.glob(f"{folder.name}.*.json"):
+                old.unlink()
+            layout = build.build(found, targets, self._tool, folder=folder)
+            record.write_text(digests.dump(layout))
+            return layout
 
     def load(self, variant: str, platform: Platform | None = None) -> LoadedImage:
         """The variant in the engine, for `platform` (default: this machine's)."""
@@ -77,7 +138,7 @@ class Images:
         native = platforms.native()
         found = build.prepare(name, [native], relock_gone=bool(os.environ.get("CI")), folder=paths.PEERS)
         folder = paths.SCRATCH / "test" / f"peer-{name}"
-        layout = build.build(found, [native], self._tool, folder=folder)
+        layout = self._built(found, (native,), folder)
         if found.committed:
             build.compare(found, layout, everything=False)
         tag = f"prosody-test:peer-{name}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
+from docker.errors import DockerException
 from docker.models.containers import Container
 
 from scripts.platforms import Platform
@@ -40,11 +44,29 @@ class Outcome:
         return self.output + self.errors
 
 
+# Everything that tests have started in this process and not forgotten.
+_everything: WeakValueDictionary[int, Contained] = WeakValueDictionary()
+
+
+def logs() -> Iterator[tuple[str, str]]:
+    """Name and log of each container that is there, or that was removed by the failure of a test."""
+    for contained in list(_everything.values()):
+        if contained.container is not None:
+            with contextlib.suppress(DockerException):
+                yield str(contained.container.name), contained.log()
+        elif contained.last_log:
+            yield "a removed container", contained.last_log
+
+
 @dataclass
 class Contained:
     """Something that runs in a container, once it is started."""
 
     container: Container | None = field(default=None, init=False)
+    last_log: str = field(default="", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _everything[id(self)] = self
 
     @property
     def running(self) -> Container:
@@ -76,6 +98,14 @@ class Contained:
     def log(self) -> str:
         """What the container has printed so far."""
         return self.running.logs().decode(errors="replace")
+
+    def remove_container(self) -> None:
+        """Stop and remove the container, and volumes without a name. If a test failed just now, its log is kept."""
+        if self.container is not None:
+            if sys.exc_info()[0] is not None:
+                self.last_log = self.log()
+            self.container.remove(force=True, v=True)
+            self.container = None
 
     def read(self, path: str) -> bytes:
         """Content of a file in the container."""

@@ -75,12 +75,6 @@ class Server(Contained):
         path.write_bytes(self.read(f"/var/lib/prosody/certificates/{self.domain}.crt"))
         return path
 
-    def remove_container(self) -> None:
-        """Stop and remove the container; the volume stays."""
-        if self.container is not None:
-            self.container.remove(force=True)
-            self.container = None
-
     def remove(self) -> None:
         """Remove the container and its data."""
         self.remove_container()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import secrets
 import socket
 import ssl
@@ -19,6 +20,7 @@ FRAMING = "urn:ietf:params:xml:ns:xmpp-framing"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 STREAMS = "http://etherx.jabber.org/streams"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+_log = logging.getLogger(__name__)
 _PATIENCE = 40.0  # seconds; emulated processors are slow
 # RFC 6455, 1.3: what a server adds to the key of a client before it hashes it
 _WEBSOCKET_SALT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -114,6 +116,7 @@ class Stream:
 
     def send(self, text: str) -> None:
         """Send XML."""
+        _log.debug("SEND: %s", text)
         self._socket.sendall(text.encode())
 
     def expect(self, tag: str) -> ET.Element:
@@ -137,6 +140,7 @@ class Stream:
             chunk = self._socket.recv(65536)
             if not chunk:
                 raise ProtocolError("the server closed the connection")
+            _log.debug("RECV: %s", chunk.decode(errors="replace"))
             self._parser.feed(chunk)
 
     def _restart(self) -> None:

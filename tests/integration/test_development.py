@@ -33,6 +33,8 @@ from tests.integration.servers import Server
 from tests.integration.test_accounts import Registration
 from tests.integration.web_client import WebClient
 
+pytestmark = pytest.mark.variant("dev")
+
 DOMAIN = "localhost"
 TEST, OTHER, PASSWORD, SECRET = f"test@{DOMAIN}", f"other@{DOMAIN}", "password", "secret"
 GATEWAY = f"gateway.{DOMAIN}"

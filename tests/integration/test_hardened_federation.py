@@ -22,6 +22,8 @@ from tests.integration.containers import CONFINED, LoadedImage
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.signed_names import SignedNames
 
+pytestmark = pytest.mark.variant("hardened")
+
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _NAME_SERVER = 10  # number on the network
 # How a server can be verified, or why it cannot

@@ -22,6 +22,8 @@ from tests.integration.conftest import Images
 from tests.integration.containers import CONFINED, LoadedImage, Outcome
 from tests.integration.servers import DOMAIN, Server
 
+pytestmark = pytest.mark.variant("hardened")
+
 DATA = "var/lib/prosody"
 LUA = "/usr/bin/lua5.4"
 # The only programs for the processor: Lua, the first process, and the C library with its loader, which can be run.

@@ -29,6 +29,8 @@ from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream
 from tests.integration.test_e2e_policy import ENCRYPTED, WITHOUT_TEXT, Policed, User, body_of, cipher, text
 
+pytestmark = pytest.mark.variant("hardened")
+
 (ALICE, PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()
 CAROL = f"carol@{DOMAIN}"
 ROOMS, UPLOADS = f"conference.{DOMAIN}", f"upload.{DOMAIN}"

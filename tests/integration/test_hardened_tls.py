@@ -25,6 +25,8 @@ from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream
 from tests.integration.tls_offers import Refusal, Scan, Version
 
+pytestmark = pytest.mark.variant("hardened")
+
 (ALICE, PASSWORD), *_ = ACCOUNTS.items()
 USERNAME = str(slixmpp.JID(ALICE).local)
 # Of the three that TLS 1.3 has for general use (RFC 8446, B.4); Mozilla's "modern" takes all of them.

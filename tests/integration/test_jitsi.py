@@ -25,6 +25,8 @@ from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
+pytestmark = pytest.mark.variant("jitsi")
+
 AUTH, GUESTS, ROOMS, INTERNAL = (f"{name}.{DOMAIN}" for name in ("auth", "guest", "muc", "internal-muc"))
 SECRET = "a secret of thirty-two characters"
 FOCUS, BRIDGE = "password of focus", "password of jvb"

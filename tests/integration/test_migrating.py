@@ -125,12 +125,6 @@ class Newcomer(Server):
         self.container = self.client.containers.run(self.image.name, detach=True, **options | dict(self.options))
         self.wait_for(self.accepts_clients, "clients can connect")
 
-    def remove_container(self) -> None:
-        """Stop and remove the container, and the unnamed volume that the image asks for."""
-        if self.container is not None:
-            self.container.remove(force=True, v=True)
-            self.container = None
-
     def run(self, *command: str) -> str:
         """Output of a command in the container, which must succeed."""
         status, output = self.running.exec_run(list(command))

@@ -21,6 +21,8 @@ from tests.integration.containers import LoadedImage
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.tokens import LOGINS, FromNow, Issuer, KeyServer
 
+pytestmark = pytest.mark.variant("debian", "jitsi")
+
 SECRET = "a secret that is long enough for every algorithm, HS512 as well"
 PUBLIC_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 # The image asks for keys at most once in this time, in seconds.

@@ -70,12 +70,6 @@ class Peer(Contained):
         self.running.kill()
         self.running.wait()
 
-    def remove(self) -> None:
-        """Remove the container and its volumes."""
-        if self.container is not None:
-            self.container.remove(force=True, v=True)
-            self.container = None
-
 
 @contextmanager
 def running(peer: Peer, ready: Callable[[], bool]) -> Iterator[None]:
@@ -87,4 +81,4 @@ def running(peer: Peer, ready: Callable[[], bool]) -> Iterator[None]:
             peer.start(ready)
             yield
         finally:
-            peer.remove()
+            peer.remove_container()
