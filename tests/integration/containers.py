@@ -56,6 +56,7 @@ def logs() -> Iterator[tuple[str, str]]:
                 yield str(contained.container.name), contained.log()
         elif contained.last_log:
             yield "a removed container", contained.last_log
+            contained.last_log = ""
 
 
 @dataclass

@@ -1,9 +1,9 @@
-"""The peers that tests rely on start quickly, and again after a crash."""
+"""The peers that tests rely on start, and again after a crash; how long that takes is a property in JUnit's report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker
 import pytest
@@ -20,11 +20,13 @@ def network(client: docker.DockerClient) -> Iterator[Network]:
         yield made
 
 
-def test_postgresql_keeps_what_was_committed(client: docker.DockerClient, images: Images, network: Network) -> None:
+def test_postgresql_keeps_what_was_committed(
+    client: docker.DockerClient, images: Images, network: Network, record_property: Callable[[str, object], None]
+) -> None:
     image = images.peer("postgresql")
     start = time.monotonic()
     with postgresql.serving(client, image, network, 2) as database:
-        assert time.monotonic() - start < 3, database.peer.log()
+        record_property("seconds", time.monotonic() - start)
         database.query("CREATE TABLE words (word text)")
         database.query("INSERT INTO words VALUES ('kept')")
         database.stop()
