@@ -14,11 +14,9 @@ from xml.etree import ElementTree as ET
 
 import slixmpp
 from slixmpp.exceptions import IqError
-from slixmpp.xmlstream.handler import Callback
-from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.integration import streams
-from tests.integration.clients import Client, connected
+from tests.integration.clients import Client, Watch, connected
 from tests.integration.evidence import FAILURES, Exchange, Feature, Place
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.socket_exchanges import announced_capabilities, request
@@ -30,23 +28,6 @@ GATEWAY_SECRET = "secret of the gateway"
 _DISCO = "http://jabber.org/protocol/disco#info"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _PATIENCE = 40.0  # seconds; emulated processors are slow
-
-
-class Watch:
-    """Incoming stanzas of one kind, from the moment it is made."""
-
-    def __init__(self, client: Client, kind: str) -> None:
-        self._queue: asyncio.Queue[Any] = asyncio.Queue()
-        matcher = MatchXPath(f"{{{streams.CLIENT}}}{kind}")
-        client.register_handler(Callback(f"watch {uuid.uuid4()}", matcher, self._queue.put_nowait))
-
-    async def until(self, condition: Callable[[ET.Element], bool]) -> ET.Element:
-        """The next stanza for which `condition` holds."""
-        async with asyncio.timeout(_PATIENCE):
-            while True:
-                element: ET.Element = (await self._queue.get()).xml
-                if condition(element):
-                    return element
 
 
 @dataclass(frozen=True)
@@ -96,16 +77,6 @@ async def _disco_features(scene: Scene) -> set[Feature]:
     return found
 
 
-async def _ask(client: Client, kind: str, payload: str, to: str | None = None) -> ET.Element:
-    """The answer to a request; raises IqError if it is refused."""
-    request = client.make_iq(ito=slixmpp.JID(to) if to else None)
-    request["type"] = kind
-    request.append(streams.parse(payload.encode()))
-    answered: Any = request.send(timeout=_PATIENCE)  # type: ignore[no-untyped-call]
-    element: ET.Element = (await answered).xml
-    return element
-
-
 async def _publish(client: Client, node: str, item: str, payload: str, **options: str) -> None:
     """Publish an item on the account's own service; `options` are preconditions (XEP-0060, 7.1.5)."""
     fields = "".join(f"<field var='pubsub#{name}'><value>{value}</value></field>" for name, value in options.items())
@@ -115,8 +86,7 @@ async def _publish(client: Client, node: str, item: str, payload: str, **options
         if options
         else ""
     )
-    await _ask(
-        client,
+    await client.ask(
         "set",
         f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{node}'><item id='{item}'>{payload}</item>"
         f"</publish>{form}</pubsub>",
@@ -127,17 +97,17 @@ async def _login(scene: Scene) -> None:
     mechanism = scene.alice.plugin["feature_mechanisms"].mech
     if mechanism is None or not mechanism.name.startswith("SCRAM-"):
         raise ProtocolError(f"logged in with {mechanism and mechanism.name}")
-    await _ask(scene.alice, "get", "<ping xmlns='urn:xmpp:ping'/>", DOMAIN)
+    await scene.alice.ask("get", "<ping xmlns='urn:xmpp:ping'/>", DOMAIN)
 
 
 async def _messaging(scene: Scene) -> None:
     presences = [(Watch(scene.alice, "presence"), BOB), (Watch(scene.bob, "presence"), ALICE)]
-    await _ask(scene.alice, "get", "<query xmlns='jabber:iq:roster'/>")
+    await scene.alice.ask("get", "<query xmlns='jabber:iq:roster'/>")
     # Both clients approve requests and ask back by themselves.
     scene.alice.send_presence_subscription(pto=slixmpp.JID(BOB))
     for watch, contact in presences:
         await watch.until(lambda stanza, contact=contact: _comes_from(stanza, contact) and not stanza.get("type"))  # type: ignore[misc]
-    roster = await _ask(scene.alice, "get", "<query xmlns='jabber:iq:roster'/>")
+    roster = await scene.alice.ask("get", "<query xmlns='jabber:iq:roster'/>")
     items = [item for item in roster.iter("{jabber:iq:roster}item") if item.get("jid") == BOB]
     if not items or items[0].get("subscription") not in ("to", "both"):
         raise ProtocolError(f"the contact is not in the roster: {streams.text_of(roster)}")
@@ -158,7 +128,7 @@ async def _capabilities(scene: Scene) -> None:
     announced = await asyncio.to_thread(announced_capabilities, scene.server, scene.certificate)
     node, version = announced.get("node"), announced.get("ver")
     query = f"<query xmlns='{_DISCO}' node='{node}#{version}'/>"
-    answer = await _ask(scene.alice, "get", query, DOMAIN)
+    answer = await scene.alice.ask("get", query, DOMAIN)
     information = answer.find(f"{{{_DISCO}}}query")
     assert information is not None, "a result without content"
     computed = _capabilities_hash(information)
@@ -198,8 +168,8 @@ async def _events(scene: Scene) -> None:
 
 async def _vcard(scene: Scene) -> None:
     name = f"Alice {uuid.uuid4()}"
-    await _ask(scene.alice, "set", f"<vCard xmlns='vcard-temp'><FN>{name}</FN></vCard>")
-    answer = await _ask(scene.bob, "get", "<vCard xmlns='vcard-temp'/>", ALICE)
+    await scene.alice.ask("set", f"<vCard xmlns='vcard-temp'><FN>{name}</FN></vCard>")
+    answer = await scene.bob.ask("get", "<vCard xmlns='vcard-temp'/>", ALICE)
     if answer.findtext("{vcard-temp}vCard/{vcard-temp}FN") != name:
         raise ProtocolError(f"another vCard: {streams.text_of(answer)}")
 
@@ -219,7 +189,7 @@ async def _avatar(scene: Scene) -> None:
         f"<metadata xmlns='{metadata}'><info bytes='{len(picture)}' id='{identifier}' type='image/png' height='1'"
         " width='1'/></metadata>",
     )  # fmt: skip
-    answer = await _ask(scene.bob, "get", "<vCard xmlns='vcard-temp'/>", ALICE)
+    answer = await scene.bob.ask("get", "<vCard xmlns='vcard-temp'/>", ALICE)
     photo = answer.findtext("{vcard-temp}vCard/{vcard-temp}PHOTO/{vcard-temp}BINVAL")
     if photo is None or base64.b64decode(photo) != picture:
         raise ProtocolError(f"the vCard has another picture: {streams.text_of(answer)}")
@@ -230,7 +200,7 @@ async def _avatar(scene: Scene) -> None:
 async def _carbons(scene: Scene) -> None:
     text = str(uuid.uuid4())
     async with connected(scene.server.port(), ALICE, ALICE_PASSWORD, scene.certificate) as other:
-        await _ask(other, "set", "<enable xmlns='urn:xmpp:carbons:2'/>")
+        await other.ask("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
         watch = Watch(other, "message")
         scene.alice.say(BOB, text)
         await watch.until(
@@ -246,11 +216,11 @@ async def _carbons(scene: Scene) -> None:
 async def _blocking(scene: Scene) -> None:
     item, refused, allowed = f"<item jid='{BOB}'/>", str(uuid.uuid4()), str(uuid.uuid4())
     watch = Watch(scene.alice, "message")
-    await _ask(scene.alice, "set", f"<block xmlns='urn:xmpp:blocking'>{item}</block>")
+    await scene.alice.ask("set", f"<block xmlns='urn:xmpp:blocking'>{item}</block>")
     scene.bob.say(ALICE, refused)
     # The message has been handled when what was sent after it is answered (RFC 6120, 10.1: in order).
-    await _ask(scene.bob, "get", "<ping xmlns='urn:xmpp:ping'/>", DOMAIN)
-    await _ask(scene.alice, "set", f"<unblock xmlns='urn:xmpp:blocking'>{item}</unblock>")
+    await scene.bob.ask("get", "<ping xmlns='urn:xmpp:ping'/>", DOMAIN)
+    await scene.alice.ask("set", f"<unblock xmlns='urn:xmpp:blocking'>{item}</unblock>")
     scene.bob.say(ALICE, allowed)
     arrived = await watch.until(lambda stanza: _body(stanza) in (refused, allowed))
     if _body(arrived) == refused:
@@ -261,8 +231,7 @@ async def _make_room(scene: Scene) -> str:
     """A new room that Alice owns and is in; only she can know its name."""
     room = f"{uuid.uuid4()}@{ROOMS}"
     await _join(scene.alice, room, "alice")
-    await _ask(
-        scene.alice,
+    await scene.alice.ask(
         "set",
         "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>",
         room,
@@ -298,7 +267,7 @@ async def _room(scene: Scene) -> None:
 async def _room_archive(scene: Scene) -> None:
     room, text = await _talk_in_room(scene)
     watch = Watch(scene.bob, "message")
-    await _ask(scene.bob, "set", "<query xmlns='urn:xmpp:mam:2' queryid='room'/>", room)
+    await scene.bob.ask("set", "<query xmlns='urn:xmpp:mam:2' queryid='room'/>", room)
     await watch.until(lambda stanza: _archived_text(stanza) == text)
 
 
@@ -306,7 +275,7 @@ async def _archive(scene: Scene) -> None:
     text = str(uuid.uuid4())
     scene.alice.say(BOB, text)
     watch = Watch(scene.alice, "message")
-    await _ask(scene.alice, "set", "<query xmlns='urn:xmpp:mam:2' queryid='own'/>")
+    await scene.alice.ask("set", "<query xmlns='urn:xmpp:mam:2' queryid='own'/>")
     await watch.until(lambda stanza: _archived_text(stanza) == text)
 
 
@@ -318,7 +287,7 @@ def _archived_text(stanza: ET.Element) -> str | None:
 
 async def _self_ping(scene: Scene) -> None:
     room = await _make_room(scene)
-    await _ask(scene.alice, "get", "<ping xmlns='urn:xmpp:ping'/>", f"{room}/alice")
+    await scene.alice.ask("get", "<ping xmlns='urn:xmpp:ping'/>", f"{room}/alice")
 
 
 async def _invitation(scene: Scene) -> None:
@@ -334,8 +303,8 @@ async def _bookmarks(scene: Scene) -> None:
         scene.alice, node, room, f"<conference xmlns='{node}' name='A room' autojoin='false'/>",
         persist_items="true", max_items="max", send_last_published_item="never", access_model="whitelist",
     )  # fmt: skip
-    answer = await _ask(
-        scene.alice, "get", "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>"
+    answer = await scene.alice.ask(
+        "get", "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>"
     )
     if not any(found.get("jid") == room for found in answer.iter("{storage:bookmarks}conference")):
         raise ProtocolError(f"no such bookmark: {streams.text_of(answer)}")
@@ -348,11 +317,11 @@ async def _private_item(scene: Scene) -> None:
         persist_items="true", access_model="whitelist",
     )  # fmt: skip
     wanted = f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='{node}'/></pubsub>"
-    answer = await _ask(scene.alice, "get", wanted)
+    answer = await scene.alice.ask("get", wanted)
     if not any(found.text == text for found in answer.iter("{urn:example:note}note")):
         raise ProtocolError(f"the owner cannot read the item: {streams.text_of(answer)}")
     try:
-        answer = await _ask(scene.bob, "get", wanted, ALICE)
+        answer = await scene.bob.ask("get", wanted, ALICE)
     except IqError:
         return
     raise ProtocolError(f"a contact reads a private item: {streams.text_of(answer)}")
@@ -361,8 +330,8 @@ async def _private_item(scene: Scene) -> None:
 async def _private_xml(scene: Scene) -> None:
     text = str(uuid.uuid4())
     stored = "<query xmlns='jabber:iq:private'><note xmlns='urn:example:note'>{}</note></query>"
-    await _ask(scene.alice, "set", stored.format(text))
-    answer = await _ask(scene.alice, "get", stored.format(""))
+    await scene.alice.ask("set", stored.format(text))
+    answer = await scene.alice.ask("get", stored.format(""))
     if answer.findtext("{jabber:iq:private}query/{urn:example:note}note") != text:
         raise ProtocolError(f"something else is stored: {streams.text_of(answer)}")
 
@@ -370,8 +339,7 @@ async def _private_xml(scene: Scene) -> None:
 async def _upload(scene: Scene) -> None:
     content = uuid.uuid4().bytes
     upload = "urn:xmpp:http:upload:0"
-    answer = await _ask(
-        scene.alice,
+    answer = await scene.alice.ask(
         "get",
         f"<request xmlns='{upload}' filename='note.txt' size='{len(content)}'"
         " content-type='text/plain; charset=utf-8'/>",
@@ -391,8 +359,8 @@ async def _upload(scene: Scene) -> None:
 
 
 async def _push(scene: Scene) -> None:
-    await _ask(scene.alice, "set", f"<enable xmlns='urn:xmpp:push:0' jid='push.{DOMAIN}' node='device'/>")
-    await _ask(scene.alice, "set", f"<disable xmlns='urn:xmpp:push:0' jid='push.{DOMAIN}' node='device'/>")
+    await scene.alice.ask("set", f"<enable xmlns='urn:xmpp:push:0' jid='push.{DOMAIN}' node='device'/>")
+    await scene.alice.ask("set", f"<disable xmlns='urn:xmpp:push:0' jid='push.{DOMAIN}' node='device'/>")
 
 
 async def _no_services(scene: Scene) -> None:
@@ -411,7 +379,7 @@ async def _turn(scene: Scene) -> None:
 
 async def _services(scene: Scene) -> list[ET.Element]:
     namespace = "urn:xmpp:extdisco:2"
-    answer = await _ask(scene.alice, "get", f"<services xmlns='{namespace}'/>", DOMAIN)
+    answer = await scene.alice.ask("get", f"<services xmlns='{namespace}'/>", DOMAIN)
     services = answer.find(f"{{{namespace}}}services")
     if services is None:
         raise ProtocolError(f"not a list of services: {streams.text_of(answer)}")
@@ -428,7 +396,7 @@ async def _component(scene: Scene) -> None:
     component.connect()
     try:
         await asyncio.wait_for(started.wait(), _PATIENCE)
-        await _ask(scene.alice, "get", "<ping xmlns='urn:xmpp:ping'/>", GATEWAY)
+        await scene.alice.ask("get", "<ping xmlns='urn:xmpp:ping'/>", GATEWAY)
     finally:
         await component.disconnect(wait=0.5)
 

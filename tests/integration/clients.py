@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import slixmpp
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+from tests.integration import streams
 
 ENCRYPTION = "urn:xmpp:eme:0"
 _PATIENCE = 40.0  # seconds; emulated processors are slow
@@ -21,10 +25,10 @@ class RefusedError(Exception):
 
 
 class Client(slixmpp.ClientXMPP):
-    """A client whose incoming messages wait in a queue."""
+    """A client whose incoming messages wait in a queue; it takes a resource of its own unless `jid` has one."""
 
     def __init__(self, jid: str, password: str, certificate: Path) -> None:
-        super().__init__(f"{jid}/{uuid.uuid4().hex[:6]}", password)
+        super().__init__(jid if "/" in jid else f"{jid}/{uuid.uuid4().hex[:6]}", password)
         self.ca_certs = certificate
         self.enable_direct_tls = False
         self.register_plugin("xep_0313")  # message archive management
@@ -52,11 +56,47 @@ class Client(slixmpp.ClientXMPP):
             if message["body"]:
                 return str(message["body"])
 
+    async def ask(self, kind: str, payload: str, to: str | None = None) -> ET.Element:
+        """The answer to a request; raises IqError if it is refused."""
+        request = self.make_iq(ito=slixmpp.JID(to) if to else None)
+        request["type"] = kind
+        request.append(streams.parse(payload.encode()))
+        answered: Any = request.send(timeout=_PATIENCE)  # type: ignore[no-untyped-call]
+        element: ET.Element = (await answered).xml
+        return element
+
+    async def catch_up(self) -> None:
+        """Wait until the server has handled everything that was sent: it answers in order (RFC 6120, 10.1)."""
+        await self.plugin["xep_0199"].ping(slixmpp.JID(self.boundjid.domain))
+
+    async def reconnected(self, port: int, event: str) -> Any:
+        """Connect again, and wait for an event of the library; returns what comes with it."""
+        waiting = asyncio.ensure_future(self.wait_until(event, _PATIENCE))
+        self.connect("127.0.0.1", port)
+        return await waiting
+
     def say(self, to: str, body: str) -> None:
         """Send a chat message to a bare JID, marked as encrypted (XEP-0380): some variants take no other."""
         message = self.make_message(mto=slixmpp.JID(to), mbody=body, mtype="chat")
         message.append(ET.Element(f"{{{ENCRYPTION}}}encryption", namespace="urn:example:cipher"))
         message.send()
+
+
+class Watch:
+    """Incoming stanzas of one kind, from the moment it is made."""
+
+    def __init__(self, client: Client, kind: str) -> None:
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        matcher = MatchXPath(f"{{{streams.CLIENT}}}{kind}")
+        client.register_handler(Callback(f"watch {uuid.uuid4()}", matcher, self._queue.put_nowait))
+
+    async def until(self, condition: Callable[[ET.Element], bool]) -> ET.Element:
+        """The next stanza for which `condition` holds."""
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                element: ET.Element = (await self._queue.get()).xml
+                if condition(element):
+                    return element
 
 
 @asynccontextmanager
@@ -67,20 +107,29 @@ async def connected(
     certificate: Path,
     *,
     available: bool = True,
+    plugins: Iterable[str] = (),
 ) -> AsyncIterator[Client]:
     """A client that is logged in; raises RefusedError if the server does not let it in.
 
     The server's certificate is verified against `certificate` and the JID's domain.
     """
     client = Client(jid, password, certificate)
-    client.connect("127.0.0.1", port)
+    for plugin in plugins:
+        client.register_plugin(plugin)
+    async with entered(client, "127.0.0.1", port, available=available):
+        yield client
+
+
+@asynccontextmanager
+async def entered(client: Client, address: str, port: int, *, available: bool = True) -> AsyncIterator[None]:
+    """Log a client in, and out in the end; raises RefusedError if the server does not let it in."""
+    client.connect(address, port)
     try:
         await asyncio.wait_for(asyncio.shield(client.outcome), _PATIENCE)
         if available:
             client.send_presence()
-            # The answer to a ping comes after the presence was handled (RFC 6120, 10.1: in order).
-            await client.plugin["xep_0199"].ping(slixmpp.JID(client.boundjid.domain))
-        yield client
+            await client.catch_up()
+        yield
     finally:
         await client.disconnect(wait=0.5)
 

@@ -16,8 +16,7 @@ import pytest
 import slixmpp
 
 from tests.integration import networks, streams
-from tests.integration.client_exchanges import Watch
-from tests.integration.clients import Client, connected
+from tests.integration.clients import Client, Watch, connected
 from tests.integration.containers import CONFINED, LoadedImage
 from tests.integration.networks import Network
 from tests.integration.servers import DOMAIN, Server

@@ -19,8 +19,7 @@ import pytest
 import slixmpp
 
 from tests.integration import servers, streams, tokens
-from tests.integration.client_exchanges import Watch
-from tests.integration.clients import Client, RefusedError, connected
+from tests.integration.clients import Client, RefusedError, Watch, connected
 from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
