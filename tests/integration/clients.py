@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,19 @@ class Client(slixmpp.ClientXMPP):
             if message["body"]:
                 return str(message["body"])
 
+    async def receive(self, expected: Sequence[str]) -> list[str]:
+        """Those of the expected texts that arrive, as often as they do, once all of them have arrived."""
+        received: list[str] = []
+        while set(expected) - set(received):
+            received.append(await self.next_message())
+        return [text for text in received + await self.drain() if text in expected]
+
+    async def drain(self) -> list[str]:
+        """Bodies of the messages that have been delivered, for the server answers in order (RFC 6120, 10.1)."""
+        await self.catch_up()
+        received = [self.messages.get_nowait() for _ in range(self.messages.qsize())]
+        return [str(message["body"]) for message in received if message["body"]]
+
     async def ask(self, kind: str, payload: str, to: str | None = None) -> ET.Element:
         """The answer to a request; raises IqError if it is refused."""
         request = self.make_iq(ito=slixmpp.JID(to) if to else None)
@@ -69,16 +82,40 @@ class Client(slixmpp.ClientXMPP):
         """Wait until the server has handled everything that was sent: it answers in order (RFC 6120, 10.1)."""
         await self.plugin["xep_0199"].ping(slixmpp.JID(self.boundjid.domain))
 
+    def upcoming(self, event: str) -> asyncio.Future[Any]:
+        """What comes with the next event of the library, from now on; fails if there is none in time."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: Any) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        def give_up() -> None:
+            if not future.done():
+                future.set_exception(TimeoutError(f"no {event} within {_PATIENCE:.0f} s"))
+
+        self.add_event_handler(event, settle, disposable=True)
+        asyncio.get_running_loop().call_later(_PATIENCE, give_up)
+        return future
+
     async def reconnected(self, port: int, event: str) -> Any:
         """Connect again, and wait for an event of the library; returns what comes with it."""
-        waiting = asyncio.ensure_future(self.wait_until(event, _PATIENCE))
+        waiting = self.upcoming(event)
         self.connect("127.0.0.1", port)
         return await waiting
 
-    def say(self, to: str, body: str) -> None:
-        """Send a chat message to a bare JID, marked as encrypted (XEP-0380): some variants take no other."""
-        message = self.make_message(mto=slixmpp.JID(to), mbody=body, mtype="chat")
-        message.append(ET.Element(f"{{{ENCRYPTION}}}encryption", namespace="urn:example:cipher"))
+    def say(self, to: str, body: str, *payloads: str, kind: str = "chat") -> None:
+        """Send a message with a body, marked as encrypted (XEP-0380): some variants take no other."""
+        self.tell(
+            to, f"<encryption xmlns='{ENCRYPTION}' namespace='urn:example:cipher'/>", *payloads, kind=kind, body=body
+        )
+
+    def tell(self, to: str, *payloads: str, kind: str = "chat", body: str = "") -> None:
+        """Send a message with extensions."""
+        message = self.make_message(mto=slixmpp.JID(to), mbody=body or None)
+        message["type"] = kind
+        for payload in payloads:
+            message.append(streams.parse(payload.encode()))
         message.send()
 
 
