@@ -103,14 +103,15 @@ def test_a_stream_is_resumed_after_its_connection_was_cut(server: Server, certif
     asyncio.run(scenario())
 
 
-def test_a_stream_is_taken_over_from_a_connection_that_still_stands(server: Server, certificate: Path) -> None:
+def test_a_stream_is_taken_over_from_a_connection_that_still_stands(impatient: Server, tmp_path: Path) -> None:
     """As when a phone changes networks: the server has not noticed yet, and the client comes from elsewhere."""
     said = texts("after the change", 3)
+    certificate = impatient.certificate(tmp_path)
 
     async def scenario() -> None:
         async with (
-            connected(server.port(), ALICE, ALICE_PASSWORD, certificate) as alice,
-            connected(server.port(), BOB, BOB_PASSWORD, certificate, plugins=[MANAGEMENT]) as before,
+            connected(impatient.port(), ALICE, ALICE_PASSWORD, certificate) as alice,
+            connected(impatient.port(), BOB, BOB_PASSWORD, certificate, plugins=[MANAGEMENT]) as before,
         ):
             ended = before.upcoming("disconnected")
             after = Client(str(before.boundjid), BOB_PASSWORD, certificate)
@@ -118,7 +119,7 @@ def test_a_stream_is_taken_over_from_a_connection_that_still_stands(server: Serv
             for name in ("sm_id", "handled", "seq", "last_ack"):
                 setattr(after.plugin[MANAGEMENT], name, getattr(before.plugin[MANAGEMENT], name))
             try:
-                await after.reconnected(server.port(), "session_resumed")
+                await after.reconnected(impatient.port(), "session_resumed")
                 await ended
                 for text in said:
                     alice.say(BOB, text)
@@ -180,14 +181,16 @@ def test_a_session_that_missed_too_much_is_not_resumed(impatient: Server, tmp_pa
     asyncio.run(scenario())
 
 
-def test_nobody_resumes_the_stream_of_somebody_else(server: Server, certificate: Path) -> None:
+def test_nobody_resumes_the_stream_of_somebody_else(impatient: Server, tmp_path: Path) -> None:
+    certificate = impatient.certificate(tmp_path)
+
     async def scenario() -> None:
-        async with connected(server.port(), BOB, BOB_PASSWORD, certificate, plugins=[MANAGEMENT]) as bob:
+        async with connected(impatient.port(), BOB, BOB_PASSWORD, certificate, plugins=[MANAGEMENT]) as bob:
             thief = Client(ALICE, ALICE_PASSWORD, certificate)
             thief.register_plugin(MANAGEMENT)
             thief.plugin[MANAGEMENT].sm_id = bob.plugin[MANAGEMENT].sm_id
             try:
-                failed = await thief.reconnected(server.port(), "sm_failed")
+                failed = await thief.reconnected(impatient.port(), "sm_failed")
                 assert failed.xml.find(f"{_STANZAS}item-not-found") is not None
                 await bob.catch_up()
             finally:
