@@ -135,6 +135,10 @@ class Watch:
                 if condition(element):
                     return element
 
+    def taken(self) -> list[ET.Element]:
+        """Those that have come and were not looked at yet."""
+        return [self._queue.get_nowait().xml for _ in range(self._queue.qsize())]
+
 
 @asynccontextmanager
 async def connected(
