@@ -15,7 +15,8 @@ import pytest
 from slixmpp.exceptions import IqError
 
 from tests.integration.clients import Client, Watch, connected
-from tests.integration.servers import DOMAIN, LoadedImage, Server, serving
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import DOMAIN, Server, serving
 from tests.integration.streams import CLIENT
 
 PASSWORD = "the same for all"

@@ -13,7 +13,8 @@ import pytest
 import slixmpp
 
 from tests.integration.clients import Client, Watch, connected
-from tests.integration.servers import ACCOUNTS, LoadedImage, Server, serving
+from tests.integration.containers import LoadedImage
+from tests.integration.servers import ACCOUNTS, Server, serving
 from tests.integration.streams import CLIENT
 
 (ALICE, ALICE_PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()
