@@ -21,9 +21,10 @@ from tests.integration.evidence import FAILURES, Exchange, Feature, Place
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.socket_exchanges import announced_capabilities, request
 from tests.integration.streams import ProtocolError
+from tests.integration.uploads import UPLOADS, ask_for_slot
 
 (ALICE, ALICE_PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()
-ROOMS, UPLOADS, GATEWAY = f"conference.{DOMAIN}", f"upload.{DOMAIN}", f"gateway.{DOMAIN}"
+ROOMS, GATEWAY = f"conference.{DOMAIN}", f"gateway.{DOMAIN}"
 GATEWAY_SECRET = "secret of the gateway"
 _DISCO = "http://jabber.org/protocol/disco#info"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -338,21 +339,11 @@ async def _private_xml(scene: Scene) -> None:
 
 async def _upload(scene: Scene) -> None:
     content = uuid.uuid4().bytes
-    upload = "urn:xmpp:http:upload:0"
-    answer = await scene.alice.ask(
-        "get",
-        f"<request xmlns='{upload}' filename='note.txt' size='{len(content)}'"
-        " content-type='text/plain; charset=utf-8'/>",
-        UPLOADS,
-    )
-    put, get = (answer.find(f"{{{upload}}}slot/{{{upload}}}{name}") for name in ("put", "get"))
-    if put is None or get is None:
-        raise ProtocolError(f"no slot: {streams.text_of(answer)}")
-    headers = {found.get("name", ""): found.text or "" for found in put.iter(f"{{{upload}}}header")}
+    slot = await ask_for_slot(scene.alice, "note.txt", len(content), "text/plain; charset=utf-8")
 
     def transfer() -> bytes:
-        request(scene.server, scene.certificate, "PUT", put.get("url", ""), content, headers)
-        return request(scene.server, scene.certificate, "GET", get.get("url", ""))
+        request(scene.server, scene.certificate, "PUT", slot.put, content, slot.headers)
+        return request(scene.server, scene.certificate, "GET", slot.get)
 
     if await asyncio.to_thread(transfer) != content:
         raise ProtocolError("the file is not the one that was uploaded")

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import httpx
 import slixmpp
 
-from tests.integration import streams
+from tests.integration import streams, web
 from tests.integration.evidence import Exchange, Feature, Place
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream, WebSocket
+from tests.integration.web import Bosh
 
 ALICE, ALICE_PASSWORD = next(iter(ACCOUNTS.items()))
 _OTHER_SERVER = "other.example"
@@ -136,13 +136,8 @@ def _websocket(server: Server, certificate: Path) -> None:
 
 
 def _bosh(server: Server, certificate: Path) -> None:
-    binding = "http://jabber.org/protocol/httpbind"
-    body = (
-        f"<body xmlns='{binding}' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0' ver='1.11' to='{DOMAIN}' wait='10'"
-        " hold='1' rid='1573741820' content='text/xml; charset=utf-8' xml:lang='en'/>"
-    )
-    answer = streams.parse(request(server, certificate, "POST", f"https://{DOMAIN}/http-bind", body.encode()))
-    if answer.tag != f"{{{binding}}}body" or not answer.get("sid"):
+    answer = Bosh(server.port(5281), DOMAIN, certificate).begun
+    if answer.tag != f"{{{web.BINDING}}}body" or not answer.get("sid"):
         raise ProtocolError(f"no session: {streams.text_of(answer)}")
     if answer.find(f"{{{streams.STREAMS}}}features/{{{streams.SASL}}}mechanisms") is None:
         raise ProtocolError(f"no mechanism is offered: {streams.text_of(answer)}")
@@ -175,17 +170,12 @@ def request(
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """Body of the answer to a request for a URL of the server, sent to the port that is published here."""
-    wanted = httpx.URL(url)
-    with httpx.Client(verify=streams.trusting(certificate), timeout=_PATIENCE, trust_env=False) as client:
-        answer = client.request(
-            method,
-            wanted.copy_with(host="127.0.0.1", port=server.port(5281)),
-            content=content,
-            headers={"Host": wanted.host, "Content-Type": "text/plain; charset=utf-8", **(headers or {})},
-            extensions={"sni_hostname": wanted.host},
-        )
-    answer.raise_for_status()
-    return answer.content
+    found = web.answer(
+        server.port(5281), certificate, method, url, content,
+        {"Content-Type": "text/plain; charset=utf-8", **(headers or {})},
+    )  # fmt: skip
+    found.raise_for_status()
+    return found.content
 
 
 EXCHANGES: dict[Exchange, Callable[[Server, Path], None]] = {

@@ -31,11 +31,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.integration import streams
 from tests.integration.servers import DOMAIN, Server
-from tests.integration.socket_exchanges import request
 from tests.integration.streams import Stream, WebSocket
+from tests.integration.web import Bosh, sasl
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-_BINDING = "http://jabber.org/protocol/httpbind"
 _CURVES: Mapping[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
 
@@ -202,16 +201,12 @@ def gateway(client: docker.DockerClient) -> str:
 Login = Callable[[Server, Path, str], str | None]
 
 
-def _auth(mechanism: str, content: bytes) -> str:
-    return f"<auth xmlns='{streams.SASL}' mechanism='{mechanism}'>{base64.b64encode(content).decode()}</auth>"
-
-
 def _over_stream(server: Server, certificate: Path, mechanism: str, content: bytes) -> str | None:
     with Stream(server.port(5222), DOMAIN) as stream:
         stream.open()
         stream.start_tls(streams.trusting(certificate))
         stream.open()
-        stream.send(_auth(mechanism, content))
+        stream.send(sasl(mechanism, content))
         answer = stream.read()
         if answer.tag == f"{{{streams.SASL}}}challenge":  # OAUTHBEARER says why before it fails (RFC 7628, 3.2.3)
             stream.send(f"<response xmlns='{streams.SASL}'>AQ==</response>")
@@ -260,7 +255,7 @@ def enter(socket: WebSocket, domain: str = DOMAIN) -> str | None:
         assert socket.receive().tag == f"{{{streams.STREAMS}}}features"
 
     open_stream()
-    socket.send(f"<auth xmlns='{streams.SASL}' mechanism='ANONYMOUS'/>")
+    socket.send(sasl("ANONYMOUS"))
     if socket.receive().tag != f"{{{streams.SASL}}}success":
         return None
     open_stream()
@@ -271,24 +266,8 @@ def enter(socket: WebSocket, domain: str = DOMAIN) -> str | None:
 def bosh(server: Server, certificate: Path, token: str | None) -> str | None:
     """With the token in the address of BOSH (XEP-0206)."""
     query = f"?{urlencode({'room': 'tea', 'token': token})}" if token is not None else ""
-    number, session = 1573741820, ""
-
-    def exchange(attributes: str, content: str = "") -> ET.Element:
-        nonlocal number
-        number += 1
-        attributes = f"rid='{number}' {session} xmlns:xmpp='urn:xmpp:xbosh' {attributes}"
-        body = f"<body xmlns='{_BINDING}' {attributes}>{content}</body>"
-        return streams.parse(request(server, certificate, "POST", f"https://{DOMAIN}/http-bind{query}", body.encode()))
-
-    begun = exchange(f"to='{DOMAIN}' wait='10' hold='1' ver='1.11' xmpp:version='1.0'")
-    session = f"sid='{begun.get('sid')}'"
-    answer = exchange("", f"<auth xmlns='{streams.SASL}' mechanism='ANONYMOUS'/>")
-    if answer.find(f"{{{streams.SASL}}}success") is None:
-        assert answer.find(f"{{{streams.SASL}}}failure") is not None, streams.text_of(answer)
-        return None
-    exchange(f"to='{DOMAIN}' xmpp:restart='true'")
-    bound = exchange("", f"<iq xmlns='{streams.CLIENT}' type='set' id='b'><bind xmlns='{streams.BIND}'/></iq>")
-    return _bound(bound)
+    session = Bosh(server.port(5281), DOMAIN, certificate, query=query)
+    return _bound(session.bind()) if session.authenticate("ANONYMOUS") else None
 
 
 LOGINS: Mapping[str, Login] = {"plain": plain, "bearer": bearer, "websocket": websocket, "bosh": bosh}
