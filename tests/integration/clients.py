@@ -149,6 +149,7 @@ async def connected(
     *,
     available: bool = True,
     plugins: Iterable[str] = (),
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[Client]:
     """A client that is logged in; raises RefusedError if the server does not let it in.
 
@@ -157,7 +158,7 @@ async def connected(
     client = Client(jid, password, certificate)
     for plugin in plugins:
         client.register_plugin(plugin)
-    async with entered(client, "127.0.0.1", port, available=available):
+    async with entered(client, address, port, available=available):
         yield client
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import docker
 import httpx
 import pytest
+import slixmpp
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream.handler import Waiter
 from slixmpp.xmlstream.matcher import MatcherId
@@ -40,7 +41,7 @@ _ENVIRONMENT = {
     "PROSODY_OPTION_CRON_CHECK_DELAY": "1",
 }
 _ORIGIN = "https://web.example"
-_PATIENCE = 40.0  # seconds
+_PATIENCE = 40  # seconds
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def test_a_larger_file_is_refused_with_the_limit(store: Store) -> None:
     async def announced() -> str | None:
         async with connected(store.server.port(), ALICE, ALICE_PASSWORD, store.certificate) as client:
             client.register_plugin("xep_0030")
-            information = await client.plugin["xep_0030"].get_info(jid=UPLOADS)
+            information = await client.plugin["xep_0030"].get_info(jid=slixmpp.JID(UPLOADS))
         fields = {field.get("var"): field for field in information.xml.iter("{jabber:x:data}field")}
         return str(fields["max-file-size"].findtext("{jabber:x:data}value"))
 
@@ -247,7 +248,9 @@ def test_a_type_cannot_be_more_than_one_header(store: Store, service: str) -> No
                 f"<iq type='get' id='slot' to='{service}'><request xmlns='{NAMESPACE}' filename='a.png' size='5'"
                 f" content-type='{content_type}'/></iq>"
             )
-            return streams.text_of((await waiter.wait(_PATIENCE)).xml)
+            answer = await waiter.wait(_PATIENCE)
+            assert answer is not None
+            return streams.text_of(answer.xml)
 
     answer = asyncio.run(scenario())
     assert "bad-request" in answer
