@@ -64,8 +64,9 @@ class Site:
     def addresses(self) -> set[str]:
         """From where Alice's clients come, if one believes the server."""
         answer = self.server.shell(
-            f"> local found = {{}}; for _, session in pairs(prosody.hosts['{DOMAIN}'].sessions['{_USERNAME}'].sessions) do"
-            " table.insert(found, session.ip) end; return table.concat(found, ' ')"
+            f"> local found, user = {{}}, prosody.hosts['{DOMAIN}'].sessions['{_USERNAME}'];"
+            " for _, session in pairs(user.sessions) do table.insert(found, session.ip) end;"
+            " return table.concat(found, ' ')"
         )
         return set(answer.removeprefix("Result: ").split())
 
