@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import re
 import shutil
 import tempfile
 import time
@@ -58,7 +59,8 @@ class Recipe:
     def tags(self) -> tuple[str, str]:
         """Names under which the image is loaded."""
         repository = "prosody" if self.folder == paths.VARIANTS else "prosody-peer"
-        return f"{repository}:{self.variant.name}", f"{repository}:{self.version}-{self.variant.name}"
+        version = re.sub(r"[^\w.-]", "-", self.version)  # Debian's versions have + and ~, Docker's tags do not
+        return f"{repository}:{self.variant.name}", f"{repository}:{version}-{self.variant.name}"
 
 
 @dataclass(frozen=True)

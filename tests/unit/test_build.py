@@ -29,6 +29,12 @@ def test_the_committed_recipe_is_what_is_built() -> None:
     assert found.tags == ("prosody:debian", f"prosody:{found.version}-debian")
 
 
+def test_a_version_becomes_a_tag() -> None:
+    found = build.recipe("rbldnsd", paths.PEERS)
+    assert found.version == "1.0~20210120"
+    assert found.tags == ("prosody-peer:rbldnsd", "prosody-peer:1.0-20210120-rbldnsd")
+
+
 def test_a_stale_dockerfile_is_not_built(checkout: Checkout) -> None:
     checkout.edit("images/debian/Dockerfile", "USER 5222:5222", "USER 0:0")
     done = checkout.run("build", "debian")
