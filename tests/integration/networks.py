@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import docker
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
-_RANGE = IPv4Network("10.213.0.0/16")  # each network takes one /24 of it
+# Each network takes one /24 of it; the embedded engines take theirs from 10.213.0.0/16.
+_RANGE = IPv4Network("10.214.0.0/16")
+_ROUTES = Path("/proc/net/route")  # of Linux
 _ATTEMPTS = 20  # tests that run at the same time may choose the same one
 
 
@@ -45,12 +49,21 @@ class Network:
         return {"network": self.name, "networking_config": {self.name: endpoint}}
 
 
+def _free() -> list[int]:
+    """Numbers of the networks that no other engine of this machine has: of those, an engine does not know."""
+    lines = _ROUTES.read_text().splitlines()[1:] if _ROUTES.is_file() else []
+    # The second field is the destination, as a number in this machine's byte order.
+    taken = {IPv4Address(int(line.split()[1], 16).to_bytes(4, sys.byteorder)) for line in lines}
+    networks = enumerate(_RANGE.subnets(new_prefix=24))
+    return [number for number, subnet in networks if subnet.network_address not in taken]
+
+
 @contextmanager
 def network(client: docker.DockerClient, *, ipv6: bool = False) -> Iterator[Network]:
     """A new network, whose members are to be gone when the context ends."""
     name = f"prosody-test-{uuid.uuid4().hex[:8]}"
     for attempt in range(_ATTEMPTS):
-        number = 1 + secrets.randbelow(254)
+        number = secrets.choice(_free())
         ipv4 = list(_RANGE.subnets(new_prefix=24))[number]
         ipv6_pool = IPv6Network(f"fd00:213:{number:x}::/64") if ipv6 else None
         pools = [IPAMPool(subnet=str(pool)) for pool in (ipv4, ipv6_pool) if pool is not None]

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.integration import networks, servers, streams
+from tests.integration import networks, streams
 from tests.integration.authority import Authority
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images

@@ -17,7 +17,7 @@ from tests.peers import Peer
 
 BASE = "dc=chat,dc=example"
 PEOPLE = f"ou=people,{BASE}"
-READER, READER_PASSWORD = f"cn=reader,{BASE}", "reader's \"password\" {}"
+READER, READER_PASSWORD = f"cn=reader,{BASE}", 'reader\'s "password" {}'
 NAME = "ldap.chat.example"  # in its certificate
 _ROOT, _ROOT_PASSWORD = f"cn=root,{BASE}", "root"
 _CONFIGURATION = f"""
