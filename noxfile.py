@@ -73,6 +73,12 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def steadiness(session: nox.Session) -> None:
+    """Run all integration tests ten times, and record that in docs/steadiness.md: `-- [RUNS]`."""
+    run(session, "python", "-m", "tests.integration.steadiness", *session.posargs)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Lock variants against their archives: `-- [--at INSTANT] [NAME ...]`; prints what changed."""
     verb(session, "lock")
