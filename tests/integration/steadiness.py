@@ -29,8 +29,8 @@ _KEPT = 10  # runs in the record
 _COLUMNS = ("started", "commit", "processors", "tests", "skipped", "failed", "minutes")
 _HEAD = f"""# Steadiness
 
-Written by `scripts/nox -s steadiness`: the last {_KEPT} runs of all integration tests, one after another. The minutes are
-those of the whole run, with the building of images that are not in the cache.
+Written by `scripts/nox -s steadiness`: the last {_KEPT} runs of all integration tests, one after another. The
+minutes are those of the whole run, with the building of images that are not in the cache.
 
 | {" | ".join(_COLUMNS)} |
 |{"---|" * len(_COLUMNS)}
