@@ -1,0 +1,128 @@
+"""Counts what becomes of messages: tried, acknowledged to the sender (XEP-0198), and kept by the server afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import slixmpp
+
+from tests.integration.clients import Client, connected
+from tests.integration.servers import ACCOUNTS, Server
+
+(SENDER, _), (RECEIVER, _) = ACCOUNTS.items()
+_IN_FLIGHT = 60  # messages sent and not acknowledged at a time, so that the server is never without work
+_ASK_EVERY = 10  # messages after which the sender asks for an acknowledgement
+_PATIENCE = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Numbers of messages. `lost` were acknowledged and are missing somewhere, `doubled` are somewhere twice."""
+
+    tried: int
+    acknowledged: int
+    found: int
+    lost: int
+    doubled: int
+
+    def report(self, title: str, record: Callable[[str, object], None]) -> None:
+        """Print the numbers, and record them as properties of the test."""
+        numbers = asdict(self)
+        print(f"{title}: {', '.join(f'{name} {number}' for name, number in numbers.items())}")
+        for name, number in numbers.items():
+            record(f"messages {name}", number)
+
+
+@dataclass
+class Flood:
+    """Messages that `sender` sends to somebody who is offline, as fast as the server acknowledges them."""
+
+    sender: Client
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    tried: list[str] = field(default_factory=list)
+    acknowledged: set[str] = field(default_factory=set)
+    refused: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lost = asyncio.Event()  # the connection is
+        self._progress = asyncio.Event()
+        self.sender.plugin["xep_0198"].window = _ASK_EVERY
+        self.sender.add_event_handler("stanza_acked", self._note_acknowledged)
+        self.sender.add_event_handler("message_error", self._note_refused)
+        self.sender.add_event_handler("disconnected", self._note_lost)
+
+    def _note_acknowledged(self, stanza: slixmpp.Message) -> None:
+        if stanza["body"]:
+            self.acknowledged.add(stanza["body"])
+            self._progress.set()
+
+    def _note_refused(self, stanza: slixmpp.Message) -> None:
+        self.refused.append(stanza["error"]["condition"])
+        self._progress.set()
+
+    def _note_lost(self, _reason: object) -> None:
+        self.lost.set()
+        self._progress.set()
+
+    async def run(self) -> None:
+        """Send until the connection is lost, or the task is cancelled."""
+        while not self.lost.is_set():
+            while len(self.tried) - len(self.acknowledged) < _IN_FLIGHT:
+                body = f"{self.name} {len(self.tried)}"
+                self.tried.append(body)
+                self.sender.say(RECEIVER, body)
+            await self._progress.wait()
+            self._progress.clear()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it may become true with an acknowledgement or an error only."""
+        async with asyncio.timeout(_PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    def tally(self, places: Mapping[str, Counter[str]]) -> Tally:
+        """What `places` hold of it: each should have every acknowledged message once."""
+        own = [Counter({body: n for body, n in place.items() if body in set(self.tried)}) for place in places.values()]
+        found = set.intersection(*(set(place) for place in own))
+        doubled = {body for place in own for body, number in place.items() if number > 1}
+        return Tally(
+            len(self.tried), len(self.acknowledged), len(found), len(self.acknowledged - found), len(doubled)
+        )
+
+
+@asynccontextmanager
+async def flooding(server: Server, certificate: Path) -> AsyncIterator[Flood]:
+    """A flood that goes on until the connection is lost or the context ends."""
+    async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate, plugins=["xep_0198"]) as sender:
+        flood = Flood(sender)
+        task = asyncio.create_task(flood.run())
+        try:
+            yield flood
+        finally:
+            task.cancel()
+
+
+async def kept(server: Server, certificate: Path, flood: Flood) -> dict[str, Counter[str]]:
+    """What the server has of a flood: in the archives of both sides, and delivered to the receiver who comes online."""
+    places = {}
+    async with connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], certificate) as receiver:
+        # What waited for the receiver has been sent before the ping of `connected` was answered.
+        places["offline"] = Counter(receiver.messages.get_nowait()["body"] for _ in range(receiver.messages.qsize()))
+        places["receiver's archive"] = await archived(receiver, SENDER, flood.began)
+    async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender:
+        places["sender's archive"] = await archived(sender, RECEIVER, flood.began)
+    return places
+
+
+async def archived(client: Client, other: str, start: datetime) -> Counter[str]:
+    """Bodies of the messages to and from somebody since a moment, with the number of times that each is there."""
+    results = client.plugin["xep_0313"].iterate(with_jid=slixmpp.JID(other), start=start)
+    return Counter([str(result["mam_result"]["forwarded"]["stanza"]["body"]) async for result in results])
