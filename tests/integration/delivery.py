@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import slixmpp
+from slixmpp.xmlstream.stanzabase import StanzaBase
 
 from tests.integration.clients import Client, connected
 from tests.integration.servers import ACCOUNTS, Server
 
 (SENDER, _), (RECEIVER, _) = ACCOUNTS.items()
-_IN_FLIGHT = 60  # messages sent and not acknowledged at a time, so that the server is never without work
+_IN_FLIGHT = 40  # messages sent and not acknowledged at a time, so that the server is never without work
 _ASK_EVERY = 10  # messages after which the sender asks for an acknowledgement
 _PATIENCE = 30.0  # seconds
 
@@ -59,8 +60,8 @@ class Flood:
         self.sender.add_event_handler("message_error", self._note_refused)
         self.sender.add_event_handler("disconnected", self._note_lost)
 
-    def _note_acknowledged(self, stanza: slixmpp.Message) -> None:
-        if stanza["body"]:
+    def _note_acknowledged(self, stanza: StanzaBase) -> None:
+        if isinstance(stanza, slixmpp.Message):
             self.acknowledged.add(stanza["body"])
             self._progress.set()
 
@@ -82,6 +83,17 @@ class Flood:
             await self._progress.wait()
             self._progress.clear()
 
+    @property
+    def stream(self) -> str:
+        """What the server calls the stream, to resume it."""
+        return str(self.sender.plugin["xep_0198"].sm_id)
+
+    def note_handled(self, number: int) -> None:
+        """Take the server's word, given to another stream, for how many stanzas of this one it has handled."""
+        for sequence, stanza in self.sender.plugin["xep_0198"].unacked_queue:
+            if sequence <= number:
+                self._note_acknowledged(stanza)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; it may become true with an acknowledgement or an error only."""
         async with asyncio.timeout(_PATIENCE):
@@ -90,9 +102,8 @@ class Flood:
 
     def tally(self, places: Mapping[str, Counter[str]]) -> Tally:
         """What `places` hold of it: each should have every acknowledged message once."""
-        own = [Counter({body: n for body, n in place.items() if body in set(self.tried)}) for place in places.values()]
-        found = set.intersection(*(set(place) for place in own))
-        doubled = {body for place in own for body, number in place.items() if number > 1}
+        found = set.intersection(*(set(place) for place in places.values()))
+        doubled = {body for place in places.values() for body, number in place.items() if number > 1}
         return Tally(
             len(self.tried), len(self.acknowledged), len(found), len(self.acknowledged - found), len(doubled)
         )
@@ -116,13 +127,12 @@ async def kept(server: Server, certificate: Path, flood: Flood) -> dict[str, Cou
     async with connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], certificate) as receiver:
         # What waited for the receiver has been sent before the ping of `connected` was answered.
         places["offline"] = Counter(receiver.messages.get_nowait()["body"] for _ in range(receiver.messages.qsize()))
-        places["receiver's archive"] = await archived(receiver, SENDER, flood.began)
+        places["receiver's archive"] = await _archived(receiver, SENDER, flood)
     async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender:
-        places["sender's archive"] = await archived(sender, RECEIVER, flood.began)
-    return places
+        places["sender's archive"] = await _archived(sender, RECEIVER, flood)
+    return {name: Counter({body: n for body, n in place.items() if flood.name in body}) for name, place in places.items()}
 
 
-async def archived(client: Client, other: str, start: datetime) -> Counter[str]:
-    """Bodies of the messages to and from somebody since a moment, with the number of times that each is there."""
-    results = client.plugin["xep_0313"].iterate(with_jid=slixmpp.JID(other), start=start)
+async def _archived(client: Client, other: str, flood: Flood) -> Counter[str]:
+    results = client.plugin["xep_0313"].iterate(with_jid=slixmpp.JID(other), start=flood.began, rsm={"max": 50})
     return Counter([str(result["mam_result"]["forwarded"]["stanza"]["body"]) async for result in results])

@@ -178,6 +178,7 @@ local function run_server(arguments)
 	stop_at_problems(result)
 	-- The server does not set it, whatever its option of that name says.
 	pposix.umask(result.values.PROSODY_UMASK)
+	require("container.lists").mend(data_directory, say)
 	set_time_zone(result.values)
 	become("/usr/bin/prosody", arguments)
 end
