@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -100,13 +100,15 @@ class Flood:
             while not condition():
                 await asyncio.sleep(0.005)
 
+    def count(self, bodies: Iterable[str]) -> Counter[str]:
+        """How often each of its messages is among others."""
+        return Counter(body for body in bodies if body.startswith(self.name))
+
     def tally(self, places: Mapping[str, Counter[str]]) -> Tally:
         """What `places` hold of it: each should have every acknowledged message once."""
         found = set.intersection(*(set(place) for place in places.values()))
         doubled = {body for place in places.values() for body, number in place.items() if number > 1}
-        return Tally(
-            len(self.tried), len(self.acknowledged), len(found), len(self.acknowledged - found), len(doubled)
-        )
+        return Tally(len(self.tried), len(self.acknowledged), len(found), len(self.acknowledged - found), len(doubled))
 
 
 @asynccontextmanager
@@ -126,13 +128,14 @@ async def kept(server: Server, certificate: Path, flood: Flood) -> dict[str, Cou
     places = {}
     async with connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], certificate) as receiver:
         # What waited for the receiver has been sent before the ping of `connected` was answered.
-        places["offline"] = Counter(receiver.messages.get_nowait()["body"] for _ in range(receiver.messages.qsize()))
+        waiting = [str(receiver.messages.get_nowait()["body"]) for _ in range(receiver.messages.qsize())]
+        places["offline"] = flood.count(waiting)
         places["receiver's archive"] = await _archived(receiver, SENDER, flood)
     async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender:
         places["sender's archive"] = await _archived(sender, RECEIVER, flood)
-    return {name: Counter({body: n for body, n in place.items() if flood.name in body}) for name, place in places.items()}
+    return places
 
 
 async def _archived(client: Client, other: str, flood: Flood) -> Counter[str]:
     results = client.plugin["xep_0313"].iterate(with_jid=slixmpp.JID(other), start=flood.began, rsm={"max": 50})
-    return Counter([str(result["mam_result"]["forwarded"]["stanza"]["body"]) async for result in results])
+    return flood.count([str(result["mam_result"]["forwarded"]["stanza"]["body"]) async for result in results])

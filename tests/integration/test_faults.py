@@ -16,7 +16,7 @@ import pytest
 import slixmpp
 
 from tests.integration import delivery, disks, servers, streams
-from tests.integration.clients import connected, log_in
+from tests.integration.clients import connected
 from tests.integration.containers import LoadedImage
 from tests.integration.delivery import RECEIVER, SENDER, Flood, flooding
 from tests.integration.disks import Disk
@@ -137,7 +137,7 @@ def _on_disk(
         pytest.skip("only root on Linux can make disks")
     with disks.disk(client, folder, options) as disk:
         accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())
-        variables = {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts} | _UNLIMITED | environment
+        variables = {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts, **_UNLIMITED, **environment}
         server = Server(client, image, variables, volume=disk.volume)
         try:
             server.start()

@@ -19,19 +19,16 @@ local function tail(path, count)
 	return bytes, size
 end
 
---- What is whole of a list.
-local function whole(content)
-	local zeros = content:reverse():match("^\0*")
-	content = content:sub(1, #content - #zeros)
-	if content:sub(-#item_end) == item_end then return content end
-	return content:sub(1, content:match(".*()\nitem%(") or 0)
+--- What is whole of a list's content. Within an item no line ends like that: texts have no line breaks.
+function lists.whole(content)
+	return content:sub(1, (content:match(".*%);\n()") or 1) - 1)
 end
 
 --- Cuts a list down to what is whole. Returns the number of bytes taken away; nil and why it could not be done.
 local function cut(path)
 	local content, reason = files.read(path, 1024)
 	if not content then return nil, reason end
-	local kept = whole(content)
+	local kept = lists.whole(content)
 	-- As Prosody does it: nothing is lost if this is interrupted.
 	local written, failure = files.write(path .. "~", kept)
 	if not written then return nil, failure end
