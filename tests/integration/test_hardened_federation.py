@@ -1,13 +1,13 @@
 """Federation of the hardened image: with servers that can be verified, and with no others.
 
-Real servers in containers of their own, which find each other through a name server of this test; certificates are
-verified by an authority of this test, or by DNSSEC.
+Real servers in containers of their own, which find each other through a real name server; certificates are verified by
+an authority of this test, or by DNSSEC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,16 +16,16 @@ from typing import Any
 import docker
 import pytest
 
-from tests.integration import networks, signed_names
+from tests.integration import networks, zones
 from tests.integration.authority import Authority
-from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.conftest import Images
+from tests.integration.containers import LoadedImage
 from tests.integration.servers import DOMAIN, Server
-from tests.integration.signed_names import SignedNames
+from tests.peers import dns
 
 pytestmark = pytest.mark.variant("hardened")
 
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-_NAME_SERVER = 10  # number on the network
 # How a server can be verified, or why it cannot
 ISSUED = ["verified.example"]
 CONFIRMED = ["confirmed.example"]
@@ -58,7 +58,7 @@ class Network:
 
 @pytest.fixture(scope="module")
 def network(
-    client: docker.DockerClient, hardened: LoadedImage, tmp_path_factory: pytest.TempPathFactory
+    client: docker.DockerClient, images: Images, hardened: LoadedImage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Network]:
     trusted, other = Authority(), Authority()
     month = timedelta(days=30)
@@ -72,25 +72,24 @@ def network(
         "contradicted.example": other.issue(["contradicted.example"]),
     }
     confirmations = {
-        "confirmed.example": signed_names.tlsa(pairs["confirmed.example"].certificate),
-        "contradicted.example": signed_names.tlsa(pairs["stranger.example"].certificate),
+        "confirmed.example": zones.tlsa(pairs["confirmed.example"].certificate),
+        "contradicted.example": zones.tlsa(pairs["stranger.example"].certificate),
     }
     numbers = {domain: number for number, domain in enumerate(pairs, start=11)}
     folder = tmp_path_factory.mktemp("network")
     with ExitStack() as stack:
         made = stack.enter_context(networks.network(client))
-        names = SignedNames(_records({name: made.address(number) for name, number in numbers.items()}, confirmations))
+        zone = zones.signed(_records({name: made.address(number) for name, number in numbers.items()}, confirmations))
+        names = stack.enter_context(dns.serving(client, images.peer("dns"), made, 10, zone.text))
         files = {
             "authorities.crt": trusted.root,
-            "resolv.conf": _resolver(made),
-            "anchor": names.anchor.encode(),
-            "answers": names.answers().encode(),
+            "resolv.conf": names.resolver.encode(),
+            "anchor": zone.anchor.encode(),
         }
         files |= {f"{domain}.pem": pair.full + pair.key for domain, pair in pairs.items()}
         for name, content in files.items():
             (folder / name).write_bytes(content)
             (folder / name).chmod(0o644)
-        stack.enter_context(_name_server(client, hardened, folder, made.member(_NAME_SERVER)))
         servers = {}
         for domain, number in numbers.items():
             servers[domain] = _server(client, hardened, domain, folder, made.member(number))
@@ -99,37 +98,15 @@ def network(
         yield Network(servers)
 
 
-def _resolver(network: networks.Network) -> bytes:
-    """Content of resolv.conf in a network."""
-    return f"nameserver {network.address(_NAME_SERVER)}\n".encode()
-
-
 def _records(addresses: Mapping[str, str], confirmations: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
-    """What servers are asked for (RFC 6120, 3.2.1; XEP-0368; RFC 7673); where there is nothing, something else is."""
+    """What servers are asked for (RFC 6120, 3.2.1; RFC 7673)."""
     records: dict[str, dict[str, list[str]]] = {}
     for domain, address in addresses.items():
         records[f"{domain}."] = {"A": [address]}
         records[f"_xmpp-server._tcp.{domain}."] = {"SRV": [f"0 0 5269 {domain}."]}
-        records[f"_xmpps-server._tcp.{domain}."] = {"TXT": ["none"]}
-        confirmation = confirmations.get(domain)
-        records[f"_5269._tcp.{domain}."] = {"TLSA": [confirmation]} if confirmation else {"TXT": ["none"]}
+    for domain, confirmation in confirmations.items():
+        records[f"_5269._tcp.{domain}."] = {"TLSA": [confirmation]}
     return records
-
-
-@contextmanager
-def _name_server(
-    client: docker.DockerClient, image: LoadedImage, folder: Path, endpoint: Mapping[str, Any]
-) -> Iterator[None]:
-    container = client.containers.create(
-        image.name, ["-e", signed_names.PROGRAM], entrypoint=["/usr/bin/lua5.4"], platform=image.platform.name,
-        volumes={str(folder / "answers"): {"bind": "/answers", "mode": "ro"}},
-        **CONFINED, **endpoint,
-    )  # fmt: skip
-    try:
-        container.start()
-        yield
-    finally:
-        container.remove(force=True, v=True)
 
 
 def _server(
@@ -177,17 +154,17 @@ def test_the_other_server_is_fine_but_for_its_certificate(network: Network, othe
 
 
 def test_answers_that_prove_nothing_are_not_believed(
-    client: docker.DockerClient, hardened: LoadedImage, tmp_path: Path
+    client: docker.DockerClient, images: Images, hardened: LoadedImage, tmp_path: Path
 ) -> None:
     """Signed by another key than the root's, as somebody in between would have to: nobody is even connected to."""
-    names = SignedNames(_records({DOMAIN: "127.0.0.1", "verified.example": "127.0.0.1"}, {}))
-    mounts = {str(tmp_path / "resolv.conf"): {"bind": "/etc/resolv.conf", "mode": "ro"}}
+    zone = zones.signed(_records({DOMAIN: "127.0.0.1", "verified.example": "127.0.0.1"}, {}))
+    resolver = tmp_path / "resolv.conf"
+    mounts = {str(resolver): {"bind": "/etc/resolv.conf", "mode": "ro"}}
     with ExitStack() as stack:
         made = stack.enter_context(networks.network(client))
-        for file, content in (("answers", names.answers().encode()), ("resolv.conf", _resolver(made))):
-            (tmp_path / file).write_bytes(content)
-            (tmp_path / file).chmod(0o644)
-        stack.enter_context(_name_server(client, hardened, tmp_path, made.member(_NAME_SERVER)))
+        names = stack.enter_context(dns.serving(client, images.peer("dns"), made, 10, zone.text))
+        resolver.write_text(names.resolver)
+        resolver.chmod(0o644)
         server = Peer(client, hardened, {"PROSODY_DOMAIN": DOMAIN}, made.member(11), mounts)
         stack.callback(server.remove)
         server.start()
