@@ -87,7 +87,7 @@ class Federation:
 
     def there(self, domain: str) -> Side:
         """Another server."""
-        found = {EJABBERD: self.ejabberd, OLD: self.old}[domain]
+        found = self.ejabberd if domain == EJABBERD else self.old
         user = f"user@{domain}"
         return Side(user, PASSWORD, found.port(), found.rooms, found.uploads, found.upload_port())
 
@@ -167,13 +167,14 @@ def federation(
                 resolver=names.resolver,
             )
         )  # fmt: skip
+        files: dict[str, str | bytes] = {"/root.pem": trusted.root, "/etc/resolv.conf": names.resolver}
+        for host, pair in pairs.items():
+            files |= {f"/certs/{host}.crt": pair.full, f"/certs/{host}.key": pair.key}
         second = stack.enter_context(
             prosody_0_12.serving(
                 client, images.peer("prosody-0-12"), network, _OLD, OLD,
                 configuration=_old_configuration(pairs), accounts={f"user@{OLD}": PASSWORD},
-                files={"/root.pem": trusted.root, "/etc/resolv.conf": names.resolver}
-                | {f"/certs/{host}.crt": pair.full for host, pair in pairs.items()}
-                | {f"/certs/{host}.key": pair.key for host, pair in pairs.items()},
+                files=files,
             )
         )  # fmt: skip
         yield Federation(server, first, second, root)
@@ -286,7 +287,13 @@ def test_rooms_are_open_to_users_of_the_other_server(federation: Federation, the
                 client.add_event_handler("groupchat_message", heard[client].put_nowait)
                 await client.plugin["xep_0045"].join_muc_wait(room, nick, maxstanzas=0, timeout=_PATIENCE)
                 if client == first:
-                    await client.plugin["xep_0045"].set_room_config(room, _default_configuration(client))
+                    # The room stays as it is (XEP-0045, 10.1.2).
+                    await client.ask(
+                        "set",
+                        "<query xmlns='http://jabber.org/protocol/muc#owner'>"
+                        "<x xmlns='jabber:x:data' type='submit'/></query>",
+                        str(room),
+                    )
             for client in (first, second):
                 text = str(uuid.uuid4())
                 client.send_message(mto=room, mbody=text, mtype="groupchat")
@@ -380,18 +387,17 @@ def test_what_a_server_did_not_acknowledge_is_given_back(federation: Federation)
     there = federation.there(OLD)
 
     async def scenario() -> None:
-        async with federation.user(federation.here) as alice:
-            async with federation.user(there) as other:
-                alice.say(there.user, "before")
-                assert await other.next_message() == "before"
-                federation.old.peer.running.kill(signal="SIGSTOP")
-                errors = Watch(alice, "message")
-                alice.say(there.user, "lost?")
-                await alice.catch_up()
-                federation.old.peer.stop()
-                error = await errors.until(lambda stanza: stanza.get("type") == "error")
-                assert error.get("from") == there.user
-                assert error.find(f"{{{CLIENT}}}error/{{{STANZAS}}}recipient-unavailable") is not None
+        async with federation.user(federation.here) as alice, federation.user(there) as other:
+            alice.say(there.user, "before")
+            assert await other.next_message() == "before"
+            federation.old.peer.running.kill(signal="SIGSTOP")
+            errors = Watch(alice, "message")
+            alice.say(there.user, "lost?")
+            await alice.catch_up()
+            federation.old.peer.stop()
+            error = await errors.until(lambda stanza: stanza.get("type") == "error")
+            assert error.get("from") == there.user
+            assert error.find(f"{{{CLIENT}}}error/{{{STANZAS}}}recipient-unavailable") is not None
 
     try:
         asyncio.run(scenario())
@@ -401,10 +407,3 @@ def test_what_a_server_did_not_acknowledge_is_given_back(federation: Federation)
 
 def _is_from(stanza: ET.Element, address: str) -> bool:
     return stanza.get("from") == address
-
-
-def _default_configuration(client: Client) -> Any:
-    """The form that takes a room as it is (XEP-0045, 10.1.2)."""
-    form = client.plugin["xep_0004"].make_form(ftype="submit")
-    form.add_field("FORM_TYPE", "hidden", value="http://jabber.org/protocol/muc#roomconfig")
-    return form

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import docker
@@ -15,8 +14,8 @@ from tests.integration.authority import Pair
 from tests.integration.containers import LoadedImage
 from tests.integration.networks import Network
 from tests.peers import Peer
+from tests.peers.xmpp import CLIENTS, XmppServer
 
-_CLIENTS, _UPLOADS = 5222, 5443
 # The program that `erl` and `ejabberdctl` start, which are scripts that need more scripts.
 _START = """
 export ERL_LIBS=$(echo /usr/lib/*-linux-gnu) BINDIR=$(echo /usr/lib/erlang/erts-*/bin)
@@ -27,30 +26,10 @@ exec "$BINDIR/erlexec" -noinput -mnesia dir '"/data/database"' -s ejabberd -eval
 _READY = "accounts are made"
 
 
-@dataclass
-class Ejabberd:
-    """The server; its rooms are at rooms.DOMAIN, its files at upload.DOMAIN."""
+class Ejabberd(XmppServer):
+    """The server."""
 
-    peer: Peer
-    domain: str
-
-    @property
-    def rooms(self) -> str:
-        """Address of the service for rooms."""
-        return f"rooms.{self.domain}"
-
-    @property
-    def uploads(self) -> str:
-        """Address of the service for files, also the name in their addresses."""
-        return f"upload.{self.domain}"
-
-    def port(self) -> int:
-        """Port of 127.0.0.1 for clients."""
-        return self.peer.port(_CLIENTS)
-
-    def upload_port(self) -> int:
-        """Port of 127.0.0.1 for files, over HTTPS."""
-        return self.peer.port(_UPLOADS)
+    files = 5443
 
     def is_ready(self) -> bool:
         """Whether it has started and made the accounts."""
@@ -81,7 +60,7 @@ def serving(
     `authority` signs the certificates of others, `accounts` are passwords by user name.
     """
     listening = {"ip": "::", "tls": False}
-    files = f"https://upload.{domain}:{_UPLOADS}/upload"
+    files = f"https://upload.{domain}:{Ejabberd.files}/upload"
     configuration: dict[str, Any] = {
         "hosts": [domain],
         "loglevel": "info",
@@ -91,9 +70,9 @@ def serving(
         "auth_password_format": "scram",
         "s2s_use_starttls": "required",
         "listen": [
-            listening | {"port": _CLIENTS, "module": "ejabberd_c2s", "starttls_required": True},
+            listening | {"port": CLIENTS, "module": "ejabberd_c2s", "starttls_required": True},
             listening | {"port": port, "module": "ejabberd_s2s_in"},
-            {"port": _UPLOADS, "module": "ejabberd_http", "tls": True,
+            {"port": Ejabberd.files, "module": "ejabberd_http", "tls": True,
              "request_handlers": {"/upload": "mod_http_upload"}},
         ],
         "modules": {
@@ -124,7 +103,7 @@ def serving(
             },
             environment={"ACCOUNTS": f'{made}io:format("{_READY}~n").'},
             tmpfs=["/data"],
-            ports=[_CLIENTS, _UPLOADS],
+            ports=[CLIENTS, Ejabberd.files],
         ),
         domain,
     )  # fmt: skip

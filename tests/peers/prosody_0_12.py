@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import docker
@@ -15,35 +14,15 @@ from tests.integration.containers import LoadedImage
 from tests.integration.networks import Network
 from tests.integration.servers import answers_clients
 from tests.peers import Peer
+from tests.peers.xmpp import CLIENTS, XmppServer
 
 DATA = "/var/lib/prosody"
-_CLIENTS, _HTTPS = 5222, 5281
 
 
-@dataclass
-class OldProsody:
-    """The server of `domain`; its rooms are at rooms.DOMAIN, its files at upload.DOMAIN."""
+class OldProsody(XmppServer):
+    """The server; it may be stopped and started again."""
 
-    peer: Peer
-    domain: str
-
-    @property
-    def rooms(self) -> str:
-        """Address of the service for rooms."""
-        return f"rooms.{self.domain}"
-
-    @property
-    def uploads(self) -> str:
-        """Address of the service for files, also the name in their addresses."""
-        return f"upload.{self.domain}"
-
-    def port(self) -> int:
-        """Port of 127.0.0.1 for clients."""
-        return self.peer.port(_CLIENTS)
-
-    def upload_port(self) -> int:
-        """Port of 127.0.0.1 for files, over HTTPS."""
-        return self.peer.port(_HTTPS)
+    files = 5281
 
     def is_ready(self) -> bool:
         """Whether clients can connect."""
@@ -90,7 +69,7 @@ def serving(
             client, image, network, number,
             command=["/usr/bin/lua", "/usr/bin/prosody", "-F"],
             files={"/etc/prosody/prosody.cfg.lua": configuration, **files},
-            ports=[_CLIENTS, _HTTPS],
+            ports=[CLIENTS, OldProsody.files],
             options=options,
         ),
         domain,
