@@ -78,7 +78,7 @@ async def _disco_features(scene: Scene) -> set[Feature]:
     return found
 
 
-async def _publish(client: Client, node: str, item: str, payload: str, **options: str) -> None:
+async def publish(client: Client, node: str, item: str, payload: str, **options: str) -> None:
     """Publish an item on the account's own service; `options` are preconditions (XEP-0060, 7.1.5)."""
     fields = "".join(f"<field var='pubsub#{name}'><value>{value}</value></field>" for name, value in options.items())
     form = (
@@ -101,21 +101,33 @@ async def _login(scene: Scene) -> None:
     await scene.alice.ask("get", "<ping xmlns='urn:xmpp:ping'/>", DOMAIN)
 
 
-async def _messaging(scene: Scene) -> None:
-    presences = [(Watch(scene.alice, "presence"), BOB), (Watch(scene.bob, "presence"), ALICE)]
-    await scene.alice.ask("get", "<query xmlns='jabber:iq:roster'/>")
+async def befriend(alice: Client, bob: Client) -> None:
+    """Let two see each other's presence (RFC 6121, 3), unless they do already."""
+    contacts = ((Watch(alice, "presence"), bob), (Watch(bob, "presence"), alice))
+    if await _subscription(alice, bob) == "both":
+        return
     # Both clients approve requests and ask back by themselves.
-    scene.alice.send_presence_subscription(pto=slixmpp.JID(BOB))
-    for watch, contact in presences:
-        await watch.until(lambda stanza, contact=contact: _comes_from(stanza, contact) and not stanza.get("type"))  # type: ignore[misc]
-    roster = await scene.alice.ask("get", "<query xmlns='jabber:iq:roster'/>")
-    items = [item for item in roster.iter("{jabber:iq:roster}item") if item.get("jid") == BOB]
-    if not items or items[0].get("subscription") not in ("to", "both"):
-        raise ProtocolError(f"the contact is not in the roster: {streams.text_of(roster)}")
+    alice.send_presence_subscription(pto=slixmpp.JID(bob.boundjid.bare))
+    for watch, contact in contacts:
+        address = contact.boundjid.bare
+        await watch.until(lambda stanza, address=address: _comes_from(stanza, address) and not stanza.get("type"))  # type: ignore[misc]
+
+
+async def _subscription(client: Client, contact: Client) -> str | None:
+    roster = await client.ask("get", "<query xmlns='jabber:iq:roster'/>")
+    items = roster.iter("{jabber:iq:roster}item")
+    return next((item.get("subscription") for item in items if item.get("jid") == contact.boundjid.bare), None)
+
+
+async def _messaging(scene: Scene) -> None:
+    await befriend(scene.alice, scene.bob)
+    subscription = await _subscription(scene.alice, scene.bob)
+    if subscription not in ("to", "both"):
+        raise ProtocolError(f"the contact is not in the roster as one: {subscription}")
     for sender, receiver in ((scene.alice, scene.bob), (scene.bob, scene.alice)):
         watch, text = Watch(receiver, "message"), str(uuid.uuid4())
         sender.say(receiver.boundjid.bare, text)
-        await watch.until(lambda stanza, text=text: _body(stanza) == text)  # type: ignore[misc]
+        await watch.until(lambda stanza, text=text: body(stanza) == text)  # type: ignore[misc]
 
 
 async def _items(scene: Scene) -> None:
@@ -163,7 +175,7 @@ async def _events(scene: Scene) -> None:
     watch, text = Watch(scene.bob, "message"), str(uuid.uuid4())
     scene.bob.plugin["xep_0030"].add_feature(f"{mood}+notify")
     await scene.bob.plugin["xep_0115"].update_caps()
-    await _publish(scene.alice, mood, "current", f"<mood xmlns='{mood}'><happy/><text>{text}</text></mood>")
+    await publish(scene.alice, mood, "current", f"<mood xmlns='{mood}'><happy/><text>{text}</text></mood>")
     await watch.until(lambda stanza: any(found.text == text for found in stanza.iter(f"{{{mood}}}text")))
 
 
@@ -184,8 +196,8 @@ async def _avatar(scene: Scene) -> None:
     watch = Watch(scene.bob, "presence")
     encoded = base64.b64encode(picture).decode()
     data, metadata = "urn:xmpp:avatar:data", "urn:xmpp:avatar:metadata"
-    await _publish(scene.alice, data, identifier, f"<data xmlns='{data}'>{encoded}</data>")
-    await _publish(
+    await publish(scene.alice, data, identifier, f"<data xmlns='{data}'>{encoded}</data>")
+    await publish(
         scene.alice, metadata, identifier,
         f"<metadata xmlns='{metadata}'><info bytes='{len(picture)}' id='{identifier}' type='image/png' height='1'"
         " width='1'/></metadata>",
@@ -223,8 +235,8 @@ async def _blocking(scene: Scene) -> None:
     await scene.bob.ask("get", "<ping xmlns='urn:xmpp:ping'/>", DOMAIN)
     await scene.alice.ask("set", f"<unblock xmlns='urn:xmpp:blocking'>{item}</unblock>")
     scene.bob.say(ALICE, allowed)
-    arrived = await watch.until(lambda stanza: _body(stanza) in (refused, allowed))
-    if _body(arrived) == refused:
+    arrived = await watch.until(lambda stanza: body(stanza) in (refused, allowed))
+    if body(arrived) == refused:
         raise ProtocolError("a blocked contact's message arrived")
 
 
@@ -257,7 +269,7 @@ async def _talk_in_room(scene: Scene) -> tuple[str, str]:
     await _join(scene.bob, room, "bob")
     watch = Watch(scene.bob, "message")
     scene.alice.send_message(mto=slixmpp.JID(room), mbody=text, mtype="groupchat")
-    await watch.until(lambda stanza: stanza.get("from") == f"{room}/alice" and _body(stanza) == text)
+    await watch.until(lambda stanza: stanza.get("from") == f"{room}/alice" and body(stanza) == text)
     return room, text
 
 
@@ -300,7 +312,7 @@ async def _invitation(scene: Scene) -> None:
 
 async def _bookmarks(scene: Scene) -> None:
     room, node = f"{uuid.uuid4()}@{ROOMS}", "urn:xmpp:bookmarks:1"
-    await _publish(
+    await publish(
         scene.alice, node, room, f"<conference xmlns='{node}' name='A room' autojoin='false'/>",
         persist_items="true", max_items="max", send_last_published_item="never", access_model="whitelist",
     )  # fmt: skip
@@ -313,7 +325,7 @@ async def _bookmarks(scene: Scene) -> None:
 
 async def _private_item(scene: Scene) -> None:
     node, text = f"urn:example:{uuid.uuid4()}", str(uuid.uuid4())
-    await _publish(
+    await publish(
         scene.alice, node, "current", f"<note xmlns='urn:example:note'>{text}</note>",
         persist_items="true", access_model="whitelist",
     )  # fmt: skip
@@ -396,7 +408,8 @@ def _comes_from(stanza: ET.Element, bare: str) -> bool:
     return slixmpp.JID(stanza.get("from", "")).bare == bare
 
 
-def _body(stanza: ET.Element) -> str | None:
+def body(stanza: ET.Element) -> str | None:
+    """What a message says."""
     return stanza.findtext(f"{{{streams.CLIENT}}}body")
 
 

@@ -21,6 +21,7 @@ from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
 from tests.integration import reports, scheduling, servers
 from tests.integration.containers import LoadedImage
+from tests.integration.scenes import Stage
 from tests.integration.servers import Server
 
 
@@ -217,3 +218,15 @@ def own_server(client: docker.DockerClient, image: LoadedImage) -> Iterator[Serv
 def certificate(server: Server, tmp_path: Path) -> Path:
     """The certificate of `server`, for clients to verify it."""
     return server.certificate(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["debian", "hardened"])
+def stage(
+    request: pytest.FixtureRequest,
+    client: docker.DockerClient,
+    images: Images,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    """A server for scenes: once with all that the image has, and once with nothing that can be left out."""
+    with servers.serving(client, images.load(request.param), PROSODY_ITERATION_COUNT="4096") as started:
+        yield Stage(started, started.certificate(tmp_path_factory.mktemp("stage")))
