@@ -6,18 +6,16 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from xml.sax.saxutils import escape
+from typing import Any
 
 import docker
 import pytest
 
-from tests.integration import servers, streams
+from tests.integration import servers
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.containers import LoadedImage
+from tests.integration.registration import Registration
 from tests.integration.servers import DOMAIN, Server
-from tests.integration.streams import CLIENT, Stream
 
 SECOND = "second.example"
 JULIET = f"juliet@{DOMAIN}"
@@ -35,43 +33,6 @@ PASSWORDS = {
 }
 _INVITATION = re.compile(r"Invitation for (.+), good once and until (\S+ \S+ UTC): xmpp:(\S+)\?register;preauth=(\S+)")
 _STORAGES = {"files": {}, "SQLite3": {"PROSODY_SQL_DRIVER": "SQLite3"}}
-
-
-class Registration:
-    """Somebody without an account, who shows an invitation and makes one (XEP-0445, XEP-0077)."""
-
-    def __init__(self, server: Server, certificate: Path, domain: str = DOMAIN) -> None:
-        self._stream = Stream(server.port(), domain)
-        self._stream.open()
-        self._stream.start_tls(streams.trusting(certificate))
-        self._stream.open()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.drop()
-
-    def show(self, token: str) -> str | None:
-        """Show an invitation; returns why it is refused."""
-        return self._ask(f"<preauth xmlns='urn:xmpp:pars:0' token='{escape(token)}'/>")
-
-    def register(self, username: str, password: str) -> str | None:
-        """Make an account; returns why it is refused."""
-        return self._ask(
-            f"<query xmlns='jabber:iq:register'><username>{escape(username)}</username>"
-            f"<password>{escape(password)}</password></query>"
-        )
-
-    def _ask(self, payload: str) -> str | None:
-        self._stream.send(f"<iq type='set' id='ask'>{payload}</iq>")
-        answer = self._stream.expect(f"{{{CLIENT}}}iq")
-        if answer.get("type") == "result":
-            return None
-        assert answer.get("type") == "error"
-        return streams.text_of(answer)
 
 
 def invitations(server: Server) -> dict[str, str]:

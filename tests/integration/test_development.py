@@ -29,8 +29,8 @@ from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage
 from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, ask, attached
+from tests.integration.registration import Registration
 from tests.integration.servers import Server
-from tests.integration.test_accounts import Registration
 from tests.integration.web_client import WebClient
 
 pytestmark = pytest.mark.variant("dev")
