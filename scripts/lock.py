@@ -104,12 +104,15 @@ class Lock:
         return tuple(found.values())
 
     def version(self, variant: Variant) -> str:
-        """Upstream version of the package that gives the image its version: `13.0.6-1~bpo13+1` -> `13.0.6`."""
+        """Upstream version of the package that gives the image its version: `13.0.6-1~bpo13+1` -> `13.0.6`.
+
+        What a distribution adds after a plus (`2.6.10+dfsg-1`) could not be part of a tag either.
+        """
         for packages in self.platforms.values():
             for package in packages:
                 if package.package == variant.version_package:
                     upstream = package.version.partition(":")[2] or package.version
-                    return upstream.rpartition("-")[0] or upstream
+                    return (upstream.rpartition("-")[0] or upstream).partition("+")[0]
         raise LockError(f"Variant {self.variant!r} names no package under `version` that is in its lock.")
 
     def fetch(self, platforms: Sequence[Platform], label: str = "packages") -> fetch.Report:

@@ -11,7 +11,7 @@ import pytest
 from tests.integration import networks
 from tests.integration.conftest import Images
 from tests.integration.networks import Network
-from tests.peers import postgresql
+from tests.peers import mariadb, postgresql
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +20,18 @@ def network(client: docker.DockerClient) -> Iterator[Network]:
         yield made
 
 
-def test_postgresql_keeps_what_was_committed(
-    client: docker.DockerClient, images: Images, network: Network, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_a_database_keeps_what_was_committed(
+    client: docker.DockerClient,
+    images: Images,
+    network: Network,
+    name: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    image = images.peer("postgresql")
+    image = images.peer(name)
+    serving = {"postgresql": postgresql.serving, "mariadb": mariadb.serving}[name]
     start = time.monotonic()
-    with postgresql.serving(client, image, network, 2) as database:
+    with serving(client, image, network, 2) as database:
         record_property("seconds", time.monotonic() - start)
         database.query("CREATE TABLE words (word text)")
         database.query("INSERT INTO words VALUES ('kept')")

@@ -227,7 +227,14 @@ def test_changes_of_some_platforms_name_them(variant: Callable[..., Variant]) ->
 
 @pytest.mark.parametrize(
     ("version", "upstream"),
-    [("13.0.6-1~bpo13+1", "13.0.6"), ("1:2.0-1", "2.0"), ("0.12", "0.12"), ("1.0-rc1-2", "1.0-rc1"), ("2:7", "7")],
+    [
+        ("13.0.6-1~bpo13+1", "13.0.6"),
+        ("1:2.0-1", "2.0"),
+        ("0.12", "0.12"),
+        ("1.0-rc1-2", "1.0-rc1"),
+        ("2:7", "7"),
+        ("1:11.8.9+ds-0+deb13u1", "11.8.9"),
+    ],
 )
 def test_the_version_is_the_upstream_one(variant: Callable[..., Variant], version: str, upstream: str) -> None:
     assert made_up(variant(), package("library"), package("tool", version)).version(variant()) == upstream
