@@ -11,7 +11,8 @@ usage: [prosody [OPTION…]]        run the server (this is also what happens wi
        prosodyctl COMMAND…        run prosodyctl, for example: prosodyctl shell
        check                      check variables, files and certificates, and print the effective configuration
        config                     print it as JSON
-       modules                    list all modules that can be loaded]==]
+       modules                    list all modules that can be loaded
+       migrate FROM TO            copy all data between internal, SQLite3 and the database of PROSODY_SQL_DRIVER]==]
 
 local function say(message)
 	for line in (message .. "\n"):gmatch("(.-)\n") do
@@ -266,8 +267,14 @@ local function list_modules(arguments)
 	stop(0)
 end
 
+local function migrate(arguments)
+	stop_at_unwritable_data()
+	run_control { "mod_container_migration", table.unpack(arguments) }
+end
+
 local commands = {
 	prosody = run_server, prosodyctl = run_control, check = check, config = print_configuration, modules = list_modules;
+	migrate = migrate;
 }
 
 local arguments = table.move(arg, 1, #arg, 1, {})
