@@ -172,7 +172,7 @@ def _check_waiting(view: View) -> None:
 
 
 def test_nothing_is_lost_between_storages(stored: Stored) -> None:
-    """From files to SQLite, on to PostgreSQL, and back to files, which are replaced; each of them serves what it got."""
+    """From files to SQLite, on to PostgreSQL, and back to files, which are replaced; each serves what it got."""
     stored.use("internal")
     written = stored.write()
     _check_content(written)
