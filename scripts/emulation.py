@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scripts import toolset
+from scripts import platforms, toolset
 from scripts.errors import EngineError
 from scripts.platforms import Platform
 
@@ -24,6 +24,12 @@ echo ready
 read -r _ || true
 echo -1 > "$table/$1-$$"
 """
+
+
+def needed(platform: Platform) -> bool:
+    """Whether this machine's processor does not run programs of `platform` by itself."""
+    native = platforms.native().name
+    return platform.name != native and (native, platform.name) != ("linux/amd64", "linux/386")
 
 
 @contextmanager

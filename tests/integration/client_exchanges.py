@@ -268,7 +268,7 @@ async def _talk_in_room(scene: Scene) -> tuple[str, str]:
     room, text = await _make_room(scene), str(uuid.uuid4())
     await _join(scene.bob, room, "bob")
     watch = Watch(scene.bob, "message")
-    scene.alice.send_message(mto=slixmpp.JID(room), mbody=text, mtype="groupchat")
+    scene.alice.say(room, text, kind="groupchat")
     await watch.until(lambda stanza: stanza.get("from") == f"{room}/alice" and body(stanza) == text)
     return room, text
 

@@ -41,9 +41,8 @@ class Server(Contained):
             "ports": {"5222/tcp": ("127.0.0.1", None), "5223/tcp": ("127.0.0.1", None)},
             "volumes": {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}} | self.mounts,
         }
-        self.container = self.client.containers.run(
-            self.image.name, detach=True, **options | CONFINED | dict(self.options)
-        )
+        self.container = self.client.containers.create(self.image.name, **options | CONFINED | dict(self.options))
+        self.container.start()
         self.wait_for(self.accepts_clients, "clients can connect")
 
     def restart(self) -> None:
