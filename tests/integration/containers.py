@@ -75,11 +75,11 @@ class Contained:
         assert self.container is not None, "it was not started"
         return self.container
 
-    def port(self, inside: int = 5222, address: str = "127.0.0.1") -> int:
+    def port(self, inside: int = 5222, address: str = "127.0.0.1", *, transport: str = "tcp") -> int:
         """Port on an address of this machine that leads to a port of the container."""
         self.running.reload()
         ports: Any = self.running.ports
-        return {port["HostIp"]: int(port["HostPort"]) for port in ports[f"{inside}/tcp"]}[address]
+        return {port["HostIp"]: int(port["HostPort"]) for port in ports[f"{inside}/{transport}"]}[address]
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until `condition` holds; fails with the log if the container ends or it takes too long."""

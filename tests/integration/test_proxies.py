@@ -182,7 +182,7 @@ def test_what_is_for_administrators_is_not_on_the_public_port(site: Site) -> Non
 
 
 def test_a_file_goes_through_nginx(site: Site) -> None:
-    """It is larger than what nginx takes without being told, and comes after what has to leave its way open (BOSH)."""
+    """It is larger than what nginx takes without being told, and not slowed down by the limit of a client over BOSH."""
     Bosh(site.https, DOMAIN, site.root).exchange("type='terminate'")
     content = secrets.token_bytes(3 << 20)
 

@@ -26,7 +26,7 @@ local host_modules = {
 	-- Over HTTP
 	"bosh", "websocket", "http_altconnect", "http_openmetrics",
 	-- Parts of this image
-	"container_accounts", "container_certificates", "container_health", "container_uploads",
+	"container_accounts", "container_certificates", "container_health", "container_corrections",
 }
 local room_modules = { "muc_mam" }
 -- Those of the community, which not every image has

@@ -1,0 +1,52 @@
+-- Corrects what Prosody 13.0.6 does wrong.
+
+-- luacheck: globals module, read globals prosody
+
+local server = require "prosody.net.server"
+local st = require "prosody.util.stanza"
+
+module:set_global()
+
+-- ---- Uploads (mod_http_file_share)
+--
+-- What the uploader calls the type of a file is sent as the header Content-Type of the download. A line break in it
+-- would begin another header, or a page with scripts.
+
+-- Before the handler of the module, which has 0.
+local first = 10
+
+local function check_type(event)
+	local content_type = event.stanza.tags[1].attr["content-type"]
+	-- A header contains no such characters (RFC 9110, 5.5), a media type even fewer (RFC 6838, 4.2).
+	if not content_type or not content_type:find("%c") then return end
+	event.origin.send(st.error_reply(event.stanza, "modify", "bad-request", "The content-type is not a media type"))
+	return true
+end
+
+-- Upload services may also be named in files, so all hosts are looked after.
+local function look_after(host)
+	module:context(host):hook("iq-get/host/urn:xmpp:http:upload:0:request", check_type, first)
+end
+
+for host in pairs(prosody.hosts) do look_after(host) end
+module:hook("host-activated", look_after)
+
+-- ---- Connections that pass on to each other (mod_proxy65)
+--
+-- One is not read while the other has something to send. Afterwards the rest of what was received, up to 8 KiB, waits in
+-- LuaSocket's buffer, where it does not count as something to read: the end of a file never arrives if its sender waits.
+
+local link, at_once = server.link, 0
+
+function server.link(from, to, size)
+	link(from, to, size)
+	function to:ondrain() -- luacheck: ignore 212/self
+		if from.conn and from.conn:dirty() then
+			from:pausefor(at_once)  -- and look into the buffer then
+		else
+			from:resume()
+		end
+	end
+end
+
+function module.unload() server.link = link end
