@@ -34,10 +34,12 @@ class Gateway(slixmpp.ComponentXMPP):
         self.presences: asyncio.Queue[Any] = asyncio.Queue()
         self.privileged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.delegated: asyncio.Queue[list[str]] = asyncio.Queue()
+        self.stream_errors: asyncio.Queue[str] = asyncio.Queue()
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Rights are kept by the class, so those of an earlier server would be seen here.
         self.rights.granted_privileges.clear()
         self.add_event_handler("session_start", lambda _event: self._settle(None))
+        self.add_event_handler("stream_error", self._note_stream_error)
         self.add_event_handler("disconnected", lambda reason: self._settle(RefusedError(f"disconnected: {reason}")))
         self.add_event_handler("presence", self.presences.put_nowait)
         self.add_event_handler("privileges_advertised", self._note_privileges)
@@ -58,6 +60,10 @@ class Gateway(slixmpp.ComponentXMPP):
                 self.outcome.set_result(None)
             else:
                 self.outcome.set_exception(error)
+
+    def _note_stream_error(self, error: Any) -> None:
+        self.stream_errors.put_nowait(error["condition"])
+        self._settle(RefusedError(error["condition"]))
 
     def _note_privileges(self, _event: Any) -> None:
         if not self.privileged.done():

@@ -1,4 +1,4 @@
-"""Data between clients that cannot reach each other: through the file transfer proxy (XEP-0065), and TURN (XEP-0215)."""
+"""Data between clients that cannot reach each other: by the file transfer proxy (XEP-0065), and by TURN (XEP-0215)."""
 
 from __future__ import annotations
 
