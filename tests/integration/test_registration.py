@@ -147,10 +147,7 @@ class Newcomer(Client):
         # Sent as it is, because slixmpp keeps what it does not know back until there is a session.
         for identifier, payload in (
             ("preauth", f"<preauth xmlns='urn:xmpp:pars:0' token='{escape(self._token)}'/>"),
-            (
-                "register",
-                f"<query xmlns='{REGISTER}'><username>{name}</username><password>{password}</password></query>",
-            ),
+            ("register", f"<query xmlns='{REGISTER}'>{credentials}</query>"),
         ):
             self.send_raw(f"<iq type='set' id='{identifier}'>{payload}</iq>")
             await answers.until(lambda stanza, wanted=identifier: stanza.get("id") == wanted)  # type: ignore[misc]
