@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import slixmpp
 from slixmpp.exceptions import IqError, PresenceError
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
@@ -72,6 +73,29 @@ async def refusal(request: Awaitable[object]) -> str:
     except (IqError, PresenceError) as error:
         return str(error.condition)
     raise AssertionError(f"it was not refused: {answer}")
+
+
+async def command(client: Client, to: str, node: str, fields: Mapping[str, str | list[str]] | None = None) -> Any:
+    """What a command (XEP-0050) comes to, whose form is filled in with `fields` if it has one."""
+    commands: Any = client.plugin["xep_0050"]
+    answer = await commands.send_command(slixmpp.JID(to), node, timeout=PATIENCE)
+    if fields is not None:
+        assert answer["command"]["status"] == "executing", answer
+        form = answer["command"]["form"]
+        form["type"] = "submit"
+        for name, value in fields.items():
+            form.get_fields()[name].set_value(value)
+        session = answer["command"]["sessionid"]
+        answer = await commands.send_command(
+            slixmpp.JID(to), node, action="complete", payload=[form], sessionid=session, timeout=PATIENCE
+        )
+    assert answer["command"]["status"] == "completed", answer
+    return answer["command"]
+
+
+def results(command: Any) -> dict[str, str]:
+    """The fields of the form that a command ends with."""
+    return {name: str(field.get_value()) for name, field in command["form"].get_fields().items()}
 
 
 def condition(stanza: ET.Element) -> str | None:

@@ -24,7 +24,7 @@ from tests.integration.client_exchanges import publish
 from tests.integration.clients import Client, RefusedError, Watch, entered, log_in
 from tests.integration.containers import LoadedImage
 from tests.integration.registration import Registration
-from tests.integration.scenes import ALICE, ALICE_PASSWORD, BOB, BOB_PASSWORD, PATIENCE, Stage, refusal
+from tests.integration.scenes import ALICE, ALICE_PASSWORD, BOB, BOB_PASSWORD, Stage, command, refusal, results
 from tests.integration.servers import DOMAIN
 from tests.integration.streams import Stream
 
@@ -153,14 +153,6 @@ class Newcomer(Client):
             await answers.until(lambda stanza, wanted=identifier: stanza.get("id") == wanted)  # type: ignore[misc]
 
 
-async def command(client: Client, node: str, to: str) -> dict[str, str]:
-    """What a command without a form gives (XEP-0050)."""
-    commands: Any = client.plugin["xep_0050"]
-    answer = await commands.send_command(slixmpp.JID(to), node, timeout=PATIENCE)
-    form = answer["command"]["form"]
-    return {name: str(field.get_value()) for name, field in form.get_fields().items()}
-
-
 def token_of(uri: str, address: str, action: str) -> str:
     """The token of an invitation (XEP-0401, XEP-0379)."""
     found = re.fullmatch(rf"xmpp:{re.escape(address)}\?{action};preauth=([^;]+)(;ibr=y)?", uri)
@@ -173,8 +165,8 @@ def test_an_administrator_invites(stage: Stage) -> None:
     create = "urn:xmpp:invite#create-account"
 
     async def scene(alice: Client, bob: Client) -> None:
-        assert await refusal(command(bob, create, DOMAIN)) == "forbidden"
-        invitation = await command(alice, create, DOMAIN)
+        assert await refusal(command(bob, DOMAIN, create)) == "forbidden"
+        invitation = results(await command(alice, DOMAIN, create))
         expiry = datetime.fromisoformat(invitation["expire"]) - datetime.now(UTC)
         assert timedelta(days=6) < expiry <= timedelta(days=7)
         token = token_of(invitation["uri"], DOMAIN, "register")
@@ -193,7 +185,7 @@ def test_a_user_invites_contacts_only(stage: Stage) -> None:
     async def scene(alice: Client, bob: Client) -> None:
         bob.auto_authorize, bob.auto_subscribe = None, False
         await bob.ask("get", "<query xmlns='jabber:iq:roster'/>")
-        invitation = await command(bob, "urn:xmpp:invite#invite", DOMAIN)
+        invitation = results(await command(bob, DOMAIN, "urn:xmpp:invite#invite"))
         token = token_of(invitation["uri"], BOB, "roster")
         with Registration(stage.server, stage.certificate) as stranger:
             assert "forbidden" in (stranger.show(token) or "accepted")
@@ -216,7 +208,7 @@ def test_a_user_invites_to_the_server_where_that_is_allowed(stage: Stage) -> Non
 
     async def scene() -> str:
         async with stage.client(CAROL, CAROL_PASSWORD) as carol:
-            invitation = await command(carol, "urn:xmpp:invite#invite", SOCIABLE)
+            invitation = results(await command(carol, SOCIABLE, "urn:xmpp:invite#invite"))
             token = token_of(invitation["uri"], CAROL, "roster")
             newcomer = Newcomer(f"{new_name()}@{SOCIABLE}", PASSWORD, stage.certificate, token)
             async with entered(newcomer, "127.0.0.1", stage.server.port()):
@@ -224,7 +216,7 @@ def test_a_user_invites_to_the_server_where_that_is_allowed(stage: Stage) -> Non
                     roster = await client.ask("get", "<query xmlns='jabber:iq:roster'/>")
                     (item,) = roster.iter("{jabber:iq:roster}item")
                     assert (item.get("jid"), item.get("subscription")) == (contact.boundjid.bare, "both")
-            other = await command(carol, "urn:xmpp:invite#invite", SOCIABLE)
+            other = results(await command(carol, SOCIABLE, "urn:xmpp:invite#invite"))
             return token_of(other["uri"], CAROL, "roster")
 
     token = asyncio.run(scene())
@@ -241,7 +233,7 @@ def test_a_web_page_leads_to_an_account(stage: Stage) -> None:
 
     async def invite() -> dict[str, str]:
         async with stage.alice() as alice:
-            return await command(alice, "urn:xmpp:invite#create-account", DOMAIN)
+            return results(await command(alice, DOMAIN, "urn:xmpp:invite#create-account"))
 
     invitation = asyncio.run(invite())
     token = token_of(invitation["uri"], DOMAIN, "register")
