@@ -23,9 +23,27 @@ local function check_type(event)
 	return true
 end
 
+-- ---- Names of deleted accounts (mod_tombstones)
+--
+-- That a name is free is kept in memory when it is registered, and not forgotten when its account is deleted: until the
+-- next restart anybody could take it over.
+
+local function check_name(host, event)
+	if not prosody.hosts[host].modules.tombstones then return end
+	local context = module:context(host)
+	local deleted = context:open_store("tombstones", "map"):get(nil, event.username)
+	local expiry = context:get_option_period("user_tombstone_expiry")
+	if deleted and not (expiry and deleted + expiry < os.time()) then
+		event.allowed = false
+		return true
+	end
+end
+
 -- Upload services may also be named in files, so all hosts are looked after.
 local function look_after(host)
-	module:context(host):hook("iq-get/host/urn:xmpp:http:upload:0:request", check_type, first)
+	local context = module:context(host)
+	context:hook("iq-get/host/urn:xmpp:http:upload:0:request", check_type, first)
+	context:hook("user-registering", function (event) return check_name(host, event) end, first)
 end
 
 for host in pairs(prosody.hosts) do look_after(host) end
@@ -33,8 +51,9 @@ module:hook("host-activated", look_after)
 
 -- ---- Connections that pass on to each other (mod_proxy65)
 --
--- One is not read while the other has something to send. Afterwards the rest of what was received, up to 8 KiB, waits in
--- LuaSocket's buffer, where it does not count as something to read: the end of a file never arrives if its sender waits.
+-- One is not read while the other has something to send. Afterwards the rest of what was received, up to 8 KiB, waits
+-- in LuaSocket's buffer, where it does not count as something to read: the end of a file never arrives if its sender
+-- waits.
 
 local link, at_once = server.link, 0
 
