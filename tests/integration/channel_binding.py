@@ -1,4 +1,6 @@
-"""A client whose login is tied to its TLS connection: SCRAM-PLUS with tls-exporter (RFC 5802, RFC 7677, RFC 9266).
+"""A client whose login is tied to its TLS connection (SCRAM-PLUS: RFC 5802, RFC 7677), by two of the ways.
+
+tls-exporter (RFC 9266) is tied to this very connection, tls-server-end-point (RFC 5929, 4) to the server's certificate.
 
 Python's ssl cannot export keying material, which TLS 1.3 needs for it, so the handshake is OpenSSL's through pyOpenSSL.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 
 from tests.integration.streams import SASL, ProtocolError, Stream, text_of
@@ -58,6 +61,12 @@ class BoundStream(Stream):
     def binding(self) -> Binding:
         """What ties a login to this very connection."""
         return Binding("p=tls-exporter", self._secured.export_keying_material(_LABEL, _LENGTH))
+
+    def end_point(self) -> Binding:
+        """What ties a login to the server's certificate."""
+        certificate = self._secured.get_peer_certificate(as_cryptography=True)
+        assert certificate is not None
+        return Binding("p=tls-server-end-point", certificate.fingerprint(SHA256()))
 
 
 def authenticate(stream: Stream, username: str, password: str, mechanism: str, binding: Binding = NONE) -> str | None:
