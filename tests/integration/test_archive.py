@@ -25,6 +25,7 @@ LIMIT = 10  # messages in one answer
 PAUSE = 8  # messages before the pause
 CONVERSATION = [(BOB if number % 4 else CAROL, f"{number} {uuid.uuid4()}") for number in range(16)]
 _MAM, _RSM, _SID = "urn:xmpp:mam:2", "http://jabber.org/protocol/rsm", "urn:xmpp:sid:0"
+_BODY = f"{{{CLIENT}}}body"
 _FORWARD, _DELAY = "urn:xmpp:forward:0", "urn:xmpp:delay"
 
 
@@ -78,7 +79,7 @@ async def query(client: Client, *paging: str, to: str | None = None, flip: bool 
     results = [result for result in found if result is not None and result.get("queryid") == identifier]
     forwarded = f"{{{_FORWARD}}}forwarded"
     return Page(
-        [result.findtext(f"{forwarded}/{{{CLIENT}}}message/{{{CLIENT}}}body", "") for result in results],
+        [result.findtext(f"{forwarded}/{{{CLIENT}}}message/{_BODY}", "") for result in results],
         [result.get("id", "") for result in results],
         [_stamp(result.find(f"{forwarded}/{{{_DELAY}}}delay")) for result in results],
         end.findtext(f"{{{_RSM}}}set/{{{_RSM}}}first"),
@@ -223,20 +224,23 @@ def test_the_archive_tells_where_it_begins_and_ends(written: tuple[Server, Path]
 
 
 def test_a_message_tells_its_place_in_the_archive(server: Server, certificate: Path) -> None:
-    """XEP-0359."""
-    text = str(uuid.uuid4())
+    """XEP-0359; nobody else can say it, whoever the message is sent to."""
+    forged = f"<stanza-id xmlns='{_SID}' id='forged' by='{ALICE}'/>"
+    other = f"<stanza-id xmlns='{_SID}' id='of a gateway' by='gateway.example'/>"
 
     async def scenario() -> None:
         async with (
             connected(server.port(), ALICE, ALICE_PASSWORD, certificate) as alice,
             connected(server.port(), CAROL, CAROL_PASSWORD, certificate) as carol,
         ):
-            watch = Watch(alice, "message")
-            carol.say(ALICE, text)
-            message = await watch.until(lambda stanza: stanza.findtext(f"{{{CLIENT}}}body") == text)
-            given = [found.get("id") for found in message.iter(f"{{{_SID}}}stanza-id") if found.get("by") == ALICE]
-            page = await query(alice, at_most(1), "<before/>")
-            assert (page.texts, page.ids) == ([text], given)
+            for to in (ALICE, alice.boundjid.full):
+                text, watch = str(uuid.uuid4()), Watch(alice, "message")
+                carol.say(to, text, forged, other)
+                message = await watch.until(lambda stanza, text=text: stanza.findtext(_BODY) == text)  # type: ignore[misc]
+                given = {found.get("by"): found.get("id") for found in message.iter(f"{{{_SID}}}stanza-id")}
+                page = await query(alice, at_most(1), "<before/>")
+                assert given == {ALICE: page.last, "gateway.example": "of a gateway"}
+                assert "forged" not in ET.tostring(message, encoding="unicode")
 
     asyncio.run(scenario())
 

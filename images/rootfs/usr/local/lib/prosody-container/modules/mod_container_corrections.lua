@@ -2,18 +2,20 @@
 
 -- luacheck: globals module, read globals prosody
 
+local jid = require "prosody.util.jid"
 local server = require "prosody.net.server"
 local st = require "prosody.util.stanza"
 
 module:set_global()
 
+-- Before the handlers of the modules, which have 0.
+local first = 10
+local stanza_ids = "urn:xmpp:sid:0"
+
 -- ---- Uploads (mod_http_file_share)
 --
 -- What the uploader calls the type of a file is sent as the header Content-Type of the download. A line break in it
 -- would begin another header, or a page with scripts.
-
--- Before the handler of the module, which has 0.
-local first = 10
 
 local function check_type(event)
 	local content_type = event.stanza.tags[1].attr["content-type"]
@@ -39,10 +41,27 @@ local function check_name(host, event)
 	end
 end
 
+-- ---- Forged places in the archive (mod_mam)
+--
+-- An element stanza-id is the word of who it says it is by. What comes in the name of the receiver's own account is not
+-- from there (XEP-0359, 6), and is left in messages.
+
+local function take_out_forged(event)
+	local stanza = event.stanza
+	local account = jid.bare(stanza.attr.to)
+	if not account or not stanza:get_child("stanza-id", stanza_ids) then return end
+	event.stanza = st.clone(stanza):maptags(function(tag)
+		local is_forged = tag.name == "stanza-id" and tag.attr.xmlns == stanza_ids and jid.prep(tag.attr.by) == account
+		return not is_forged and tag or nil
+	end)
+end
+
 -- Upload services may also be named in files, so all hosts are looked after.
 local function look_after(host)
 	local context = module:context(host)
 	context:hook("iq-get/host/urn:xmpp:http:upload:0:request", check_type, first)
+	context:hook("message/bare", take_out_forged, first)
+	context:hook("message/full", take_out_forged, first)
 	context:hook("user-registering", function (event) return check_name(host, event) end, first)
 end
 
