@@ -192,6 +192,14 @@ def test_an_unknown_account_looks_like_a_wrong_password(gate: Gate) -> None:
             assert authenticate(bound, username, "wrong", "SCRAM-SHA-256") == "not-authorized"
 
 
+@pytest.mark.xfail(reason="Prosody 13.0.6 refuses an unknown account before it asks for a proof", raises=AssertionError)
+def test_an_unknown_account_is_asked_for_a_proof_as_well(gate: Gate) -> None:
+    with gate.encrypted() as (stream, _):
+        initial = base64.b64encode(f"n,,n=nobody-{uuid.uuid4()},r=nonce".encode()).decode()
+        stream.send(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{initial}</auth>")
+        assert stream.read().tag == f"{{{SASL}}}challenge"
+
+
 def test_another_attempt_on_the_same_stream_may_succeed(gate: Gate) -> None:
     with gate.bound(DOMAIN) as (stream, _, _):
         assert authenticate(stream, USERNAME, "wrong", "SCRAM-SHA-256") == "not-authorized"
