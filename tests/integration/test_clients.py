@@ -99,7 +99,6 @@ def test_a_server_without_a_trusted_certificate_is_left(options: list[str], scen
 
 def test_a_file_is_uploaded_and_its_address_sent(scene: Scene) -> None:
     context = ssl.create_default_context(cafile=str(scene.root))
-    addresses = []
 
     def downloaded(address: str) -> bytes:
         here = httpx.URL(address).copy_with(host="127.0.0.1", port=scene.server.port(5281))

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import docker
 
@@ -31,8 +32,9 @@ class Profanity:
 
     def attach(self) -> bool:
         """Take the place of the terminal. The container's log would not do: it waits for the ends of lines."""
-        # What is returned only reads.
-        self.terminal = self.peer.running.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})._sock
+        # What Docker's SDK gives only reads; the socket below it can do both.
+        stream: Any = self.peer.running.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+        self.terminal = stream._sock
         return True
 
     def enter(self, line: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import docker
 
@@ -29,8 +30,8 @@ class Sendxmpp:
     def distrusting(self, *arguments: str) -> Outcome:
         """The same, without any authority that it trusts."""
         command = ["go-sendxmpp", *self.login, *arguments]
-        status, output = self.peer.running.exec_run(command, environment={"SSL_CERT_FILE": "/dev/null"})
-        return Outcome(status, output.decode())
+        result: Any = self.peer.running.exec_run(command, environment={"SSL_CERT_FILE": "/dev/null"})
+        return Outcome(result.exit_code, result.output.decode())
 
     def receives(self, pattern: str) -> str:
         """Wait for a message of a pattern; returns what its group matches, if there is one."""
