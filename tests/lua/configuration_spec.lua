@@ -467,6 +467,12 @@ return {
 		expect.equal({ #built.hosts, #built.components, built.global.options.container_certificates }, { 0, 0 })
 		expect.equal(built.global.options.authentication, "internal_hashed")
 	end },
+	{ "where block lists are asked, what they say can be noted", function()
+		local built = build(with_domain { PROSODY_DNSBLS = "dnsbl.example" })
+		for _, module in ipairs { "dnsbl", "container_dnsbl" } do
+			expect.equal(has(built.global.options.modules_enabled, module), true)
+		end
+	end };
 	{ "a server can keep to itself what it is", function()
 		local built = build(with_domain { PROSODY_DISCREET = "true", PROSODY_MUC_NAME = "Rooms" })
 		for _, module in ipairs { "version", "time", "uptime", "lastactivity" } do

@@ -267,6 +267,10 @@ function specials.PROSODY_WEBSOCKET(target, value, context)
 	if context.values.PROSODY_BOSH == false then table.insert(target.disabled, "http_altconnect") end
 end
 
+function specials.PROSODY_DNSBLS(target, _, _, origin)
+	target:enable("container_dnsbl", origin)
+end
+
 function specials.PROSODY_METRICS(target, value)
 	if value then return end
 	table.insert(target.disabled, "http_openmetrics")
