@@ -59,7 +59,7 @@ class Recipe:
     def tags(self) -> tuple[str, str]:
         """Names under which the image is loaded."""
         repository = "prosody" if self.folder == paths.VARIANTS else "prosody-peer"
-        version = re.sub(r"[^\w.-]", "-", self.version)  # Debian's versions have + and ~, Docker's tags do not
+        version = re.sub(r"[^\w.-]", "-", self.version)  # some of Debian have a ~, which no tag has
         return f"{repository}:{self.variant.name}", f"{repository}:{version}-{self.variant.name}"
 
 

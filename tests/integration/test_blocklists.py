@@ -16,8 +16,8 @@ from tests.integration import networks
 from tests.integration.clients import connected
 from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage
+from tests.integration.registration import Registration
 from tests.integration.servers import Server
-from tests.integration.test_accounts import Registration
 from tests.peers import rbldnsd
 from tests.peers.rbldnsd import Rbldnsd
 
