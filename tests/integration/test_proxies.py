@@ -34,6 +34,7 @@ ALICE, ALICE_PASSWORD = next(iter(ACCOUNTS.items()))
 _USERNAME = slixmpp.JID(ALICE).local
 _PROSODY, _NGINX = 2, 3  # members of the network
 _LOOPBACKS = ("127.0.0.1", "::1")
+_SAME = f"files.{DOMAIN}"  # an upload service whose files have addresses of the domain itself
 _CLAIMED = "203.0.113.7"  # an address that nobody here has
 _RELATIONS = {
     "urn:xmpp:alt-connections:xbosh": f"https://{DOMAIN}/http-bind",
@@ -84,7 +85,9 @@ def site(
         proxy_address = made.address6(_NGINX)
         environment = {
             "PROSODY_HTTP_EXTERNAL_URL": f"https://{DOMAIN}/",
-            "PROSODY_UPLOAD_EXTERNAL_URL": f"https://{UPLOADS}/",
+            "PROSODY_COMPONENTS": f"{UPLOADS}:http_file_share, {_SAME}:http_file_share",
+            "PROSODY_UPLOAD_EXTERNAL_URL__UPLOAD_CHAT_EXAMPLE": f"https://{UPLOADS}/",
+            "PROSODY_HTTP_HOST__FILES_CHAT_EXAMPLE": DOMAIN,
             "PROSODY_TRUSTED_PROXIES": proxy_address,
             "PROSODY_PROXY_PORTS": "15222:c2s, 15269:s2s",
             "PROSODY_PROXY_TRUSTED": proxy_address,
@@ -197,6 +200,17 @@ def test_a_file_goes_through_nginx(site: Site) -> None:
         assert download.headers["X-Content-Type-Options"] == "nosniff"
         rest = web.answer(site.https, site.root, "GET", slot.get, headers={"Range": "bytes=1000000-"})
         assert (rest.status_code, rest.content) == (206, content[1_000_000:])
+
+    asyncio.run(scenario())
+
+
+def test_uploads_need_no_name_of_their_own(site: Site) -> None:
+    async def scenario() -> None:
+        async with connected(site.server.port(), ALICE, ALICE_PASSWORD, site.own) as alice:
+            slot = await ask_for_slot(alice, "note.txt", 4, "text/plain", service=_SAME)
+        assert slot.put.startswith(f"https://{DOMAIN}/file_share/")
+        assert web.answer(site.https, site.root, "PUT", slot.put, b"note", slot.headers).status_code == 201
+        assert web.answer(site.https, site.root, "GET", slot.get).content == b"note"
 
     asyncio.run(scenario())
 

@@ -168,6 +168,18 @@ case("a module that is both wanted and not is a problem", function()
 		"PROSODY_ENABLE_MODULES__A_EXAMPLE and PROSODY_DISABLE_MODULES both name mam")
 end)
 
+case("an address for everything but uploads is worth a note", function()
+	local function published(more)
+		more.PROSODY_HTTP_EXTERNAL_URL = "https://a.example/"
+		return with_domain(more)
+	end
+	expect_note(published {}, "upload.a.example: addresses of uploads begin with https://a.example/",
+		"PROSODY_UPLOAD_EXTERNAL_URL")
+	expect_nothing(published { PROSODY_UPLOAD_EXTERNAL_URL = "https://upload.a.example/" })
+	expect_nothing(published { PROSODY_HTTP_HOST__UPLOAD_A_EXAMPLE = "a.example" })
+	expect_nothing(published { PROSODY_UPLOAD_DOMAIN = "none" })
+end)
+
 case("a module that does not work here is worth a note", function()
 	expect_found(with_domain { PROSODY_ENABLE_MODULES = "offline" },
 		where { broken_modules = { offline = "it is too old" } },

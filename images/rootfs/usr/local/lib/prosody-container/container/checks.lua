@@ -323,6 +323,22 @@ local function check_services(result, report)
 	end
 end
 
+--- Addresses of uploads begin with the one that is set for everything, while requests are told apart by their host.
+local function check_uploads(result, report)
+	local built = result.built
+	local address = built.global.options.http_external_url
+	local published = address and address:match("^%a+://([^/:]+)")
+	for _, component in ipairs(published and built.components or {}) do
+		local options = component.options
+		if component.module == "http_file_share"
+			and not options.http_external_url and not options.http_file_share_base_url
+			and (options.http_host or component.name) ~= published then
+			report.note("%s: addresses of uploads begin with %s, where none are; set PROSODY_UPLOAD_EXTERNAL_URL",
+				component.name, address)
+		end
+	end
+end
+
 --- An onion address is half a key: one wrong character, and nobody is there.
 local function check_onions(result, report)
 	local values, sha3 = result.values, result.surroundings.sha3
@@ -419,6 +435,7 @@ function checks.find(result, catalogue)
 	end
 	if not next(result.invalid or {}) then check_effects(result, catalogue, report) end
 	check_services(result, report)
+	check_uploads(result, report)
 	check_web_client(result, report)
 	jitsi.check(result, catalogue, report)
 	token_checks.check(result, report)

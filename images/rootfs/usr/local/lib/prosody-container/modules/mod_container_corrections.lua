@@ -71,8 +71,8 @@ module:hook("host-activated", look_after)
 -- ---- Connections that pass on to each other (mod_proxy65)
 --
 -- One is not read while the other has something to send. Afterwards the rest of what was received, up to 8 KiB, waits
--- in LuaSocket's buffer, where it does not count as something to read: the end of a file never arrives if its sender
--- waits.
+-- in LuaSocket's buffer, where it does not count as something to read: the end of a file does not arrive before its
+-- sender closes.
 
 local link, at_once = server.link, 0
 
