@@ -53,6 +53,12 @@ def test_requirements_are_pinned_by_hash() -> None:
     assert "://" not in text
 
 
+def test_the_documentation_of_tests_names_every_module() -> None:
+    modules = {path.stem for path in (paths.ROOT / "tests" / "integration").glob("test_*.py")}
+    named = set(re.findall(r"`(test_\w+)`", (paths.ROOT / "docs" / "testing.md").read_text()))
+    assert named == modules
+
+
 def test_the_readme_names_every_session() -> None:
     done = subprocess.run(
         [Path(sys.prefix) / "bin" / "nox", "--list"],
