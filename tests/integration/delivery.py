@@ -25,10 +25,11 @@ _PATIENCE = 30.0  # seconds
 
 @dataclass(frozen=True)
 class Tally:
-    """Numbers of messages. `lost` were acknowledged and are missing somewhere, `doubled` are somewhere twice."""
+    """Numbers of messages. `lost` are missing somewhere, although acknowledged and not refused; `doubled` are twice."""
 
     tried: int
     acknowledged: int
+    refused: int
     found: int
     lost: int
     doubled: int
@@ -43,22 +44,32 @@ class Tally:
 
 @dataclass
 class Flood:
-    """Messages that `sender` sends to somebody who is offline, as fast as the server acknowledges them."""
+    """Messages that `sender` sends to somebody who is offline, as fast as the server acknowledges them.
+
+    Some of the acknowledged ones may be `refused` with an error.
+    """
 
     sender: Client
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     tried: list[str] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
-    refused: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    _bodies: dict[str, str] = field(default_factory=dict)  # by the identifiers of the stanzas
 
     def __post_init__(self) -> None:
         self.lost = asyncio.Event()  # the connection is
         self._progress = asyncio.Event()
         self.sender.plugin["xep_0198"].window = _ASK_EVERY
+        self.sender.add_filter("out", self._note_sent)
         self.sender.add_event_handler("stanza_acked", self._note_acknowledged)
         self.sender.add_event_handler("message_error", self._note_refused)
         self.sender.add_event_handler("disconnected", self._note_lost)
+
+    def _note_sent(self, stanza: StanzaBase) -> StanzaBase:
+        if isinstance(stanza, slixmpp.Message):
+            self._bodies[stanza["id"]] = stanza["body"]
+        return stanza
 
     def _note_acknowledged(self, stanza: StanzaBase) -> None:
         if isinstance(stanza, slixmpp.Message):
@@ -66,7 +77,7 @@ class Flood:
             self._progress.set()
 
     def _note_refused(self, stanza: slixmpp.Message) -> None:
-        self.refused.append(stanza["error"]["condition"])
+        self.refused.add(self._bodies[stanza["id"]])
         self._progress.set()
 
     def _note_lost(self, _reason: object) -> None:
@@ -107,8 +118,9 @@ class Flood:
     def tally(self, places: Mapping[str, Counter[str]]) -> Tally:
         """What `places` hold of it: each should have every acknowledged message once."""
         found = set.intersection(*(set(place) for place in places.values()))
+        lost = self.acknowledged - self.refused - found
         doubled = {body for place in places.values() for body, number in place.items() if number > 1}
-        return Tally(len(self.tried), len(self.acknowledged), len(found), len(self.acknowledged - found), len(doubled))
+        return Tally(len(self.tried), len(self.acknowledged), len(self.refused), len(found), len(lost), len(doubled))
 
 
 @asynccontextmanager
@@ -127,9 +139,7 @@ async def kept(server: Server, certificate: Path, flood: Flood) -> dict[str, Cou
     """What the server has of a flood: in the archives of both sides, and delivered to the receiver who comes online."""
     places = {}
     async with connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], certificate) as receiver:
-        # What waited for the receiver has been sent before the ping of `connected` was answered.
-        waiting = [str(receiver.messages.get_nowait()["body"]) for _ in range(receiver.messages.qsize())]
-        places["offline"] = flood.count(waiting)
+        places["offline"] = flood.count(await receiver.drain())
         places["receiver's archive"] = await _archived(receiver, SENDER, flood)
     async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender:
         places["sender's archive"] = await _archived(sender, RECEIVER, flood)

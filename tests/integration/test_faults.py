@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ import docker
 import pytest
 import slixmpp
 
+from scripts import toolset
 from tests.integration import delivery, disks, servers, streams
-from tests.integration.clients import connected
-from tests.integration.containers import LoadedImage
+from tests.integration.clients import Client, connected, log_in
+from tests.integration.containers import CONFINED, LoadedImage
 from tests.integration.delivery import RECEIVER, SENDER, Flood, flooding
 from tests.integration.disks import Disk
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
@@ -30,6 +34,11 @@ _MEMORY = 96 * 1024 * 1024  # bytes that the container may use
 _ENOUGH = 100  # messages acknowledged before something happens
 _MANAGEMENT = "urn:xmpp:sm:3"
 Record = Callable[[str, object], None]
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())
+    return {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts, **_UNLIMITED, **environment}
 
 
 @pytest.fixture(scope="module", params=_STORAGES)
@@ -136,9 +145,7 @@ def _on_disk(
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root on Linux can make disks")
     with disks.disk(client, folder, options) as disk:
-        accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())
-        variables = {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts, **_UNLIMITED, **environment}
-        server = Server(client, image, variables, volume=disk.volume)
+        server = Server(client, image, _variables(environment), volume=disk.volume)
         try:
             server.start()
             disk.sync()
@@ -215,3 +222,226 @@ def test_files_are_mended_after_a_power_cut(
             assert earlier["receiver's archive"] == places["receiver's archive"]
 
         asyncio.run(scenario())
+
+
+# ---- What the server needs from outside
+
+
+_FILL = """
+local file = assert(io.open("/var/lib/prosody/fill", "wb"))
+file:setvbuf("no")
+while file:write(("x"):rep(4096)) do end
+"""
+
+
+@pytest.mark.parametrize("storage", _STORAGES)
+def test_what_a_full_disk_cannot_take_is_refused(
+    storage: str, client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
+) -> None:
+    server = Server(client, image, _variables(_STORAGES[storage]))
+    server.volume = client.volumes.create(
+        f"prosody-test-{uuid.uuid4().hex[:8]}",
+        driver="local",
+        driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=8m,uid=5222,gid=5222,mode=0750"},
+    )
+
+    def run_lua(program: str) -> None:
+        outcome = server.execute("/usr/bin/lua5.4", "-e", program)
+        assert outcome.status == 0, outcome.text
+
+    async def scenario() -> None:
+        certificate = server.certificate(tmp_path)
+        async with flooding(server, certificate) as flood:
+            await flood.until(lambda: len(flood.acknowledged) >= _ENOUGH)
+            await asyncio.to_thread(run_lua, _FILL)
+            await flood.until(lambda: len(flood.refused) >= _ENOUGH)
+        async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate):
+            pass  # the server is there as before, and lets people in
+        await asyncio.to_thread(run_lua, 'assert(os.remove("/var/lib/prosody/fill"))')
+        places = await delivery.kept(server, certificate, flood)
+        # At the moment when the disk is full, one of these may have it and the other not.
+        tally = flood.tally({"receiver": places["offline"] | places["receiver's archive"]})
+        tally.report("full disk", record_property)
+        assert (tally.lost, tally.doubled) == (0, 0)
+
+        async with flooding(server, certificate) as later:
+            await later.until(lambda: len(later.acknowledged) >= _ENOUGH)
+        tally = later.tally(await delivery.kept(server, certificate, later))
+        assert (tally.refused, tally.lost, tally.doubled) == (0, 0, 0)
+
+    try:
+        server.start()
+        asyncio.run(scenario())
+    finally:
+        server.remove()
+
+
+# A name server that is there, and says nothing; and one that knows no name (NXDOMAIN; RFC 1035, 4.1).
+_SILENCE = """
+local listener = require "socket".udp()
+assert(listener:setsockname("127.0.0.1", 53))
+for _ = 1, math.huge do listener:receivefrom() end
+"""
+_IGNORANCE = """
+local listener = require "socket".udp()
+assert(listener:setsockname("127.0.0.1", 53))
+while true do
+	local query, address, port = listener:receivefrom()
+	local position = 13
+	while query:byte(position) ~= 0 do position = position + 1 + query:byte(position) end
+	local question = query:sub(13, position + 4)
+	listener:sendto(query:sub(1, 2) .. "\\x81\\x83\\0\\1\\0\\0\\0\\0\\0\\0" .. question, address, port)
+end
+"""
+
+
+def test_without_names_only_other_servers_are_out_of_reach(
+    client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+) -> None:
+    """Messages to them come back soon, nobody else waits, and it is noticed when the name server is back."""
+
+    @contextmanager
+    def name_server(server: Server, program: str) -> Iterator[None]:
+        """In the place of the server's own loopback."""
+        container = client.containers.run(
+            image.name, ["-e", program], entrypoint=["/usr/bin/lua5.4"], platform=image.platform.name, detach=True,
+            network_mode=f"container:{server.running.id}", **CONFINED,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            container.remove(force=True, v=True)
+
+    async def write(client: Client) -> Any:
+        """What comes back of a message to another server."""
+        returned = client.upcoming("message_error")
+        client.say(f"somebody@{uuid.uuid4().hex}.example", "hello")
+        return await returned
+
+    async def scenario(server: Server) -> None:
+        certificate = server.certificate(tmp_path)
+        async with (
+            connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender,
+            connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], certificate) as receiver,
+        ):
+            with name_server(server, _SILENCE):
+                began = time.monotonic()
+                returned = asyncio.create_task(write(sender))
+                receiver.say(SENDER, "hello")
+                await sender.next_message()
+                assert not returned.done()
+                assert (await returned)["error"]["condition"] == "remote-server-not-found"
+                assert time.monotonic() - began < 10
+            with name_server(server, _IGNORANCE):
+                began = time.monotonic()
+                while "NXDomain" not in server.log():
+                    await write(sender)
+                    assert time.monotonic() - began < 20, server.log()
+
+    resolver = tmp_path / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.1\n")
+    resolver.chmod(0o644)
+    server = Server(client, image, _variables({"PROSODY_LOGLEVEL": "debug"}))
+    server.mounts[str(resolver)] = {"bind": "/etc/resolv.conf", "mode": "ro"}
+    try:
+        server.start()
+        asyncio.run(scenario(server))
+    finally:
+        server.remove()
+
+
+# ---- Starts
+
+
+@pytest.mark.parametrize("storage", _STORAGES)
+def test_starts_that_are_killed_leave_nothing_half_done(
+    storage: str, client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+) -> None:
+    server = Server(client, image, _variables(_STORAGES[storage]))
+    accepts_clients = server.accepts_clients
+    fingerprints = set()
+    try:
+        for moment in ("SHA-256 fingerprint", "Certificates loaded", "User account created", "file_share"):
+            server.accepts_clients = lambda moment=moment: moment in server.log()  # type: ignore[method-assign,misc]
+            server.start()
+            _kill(server)
+            fingerprints.update(re.findall("SHA-256 fingerprint (.*)", server.log()))
+            server.remove_container()
+        server.accepts_clients = accepts_clients  # type: ignore[method-assign]
+        server.start()
+        assert len(fingerprints) == 1, "another certificate was made"
+        assert " error" not in server.log()
+        certificate = server.certificate(tmp_path)
+        for jid, password in ACCOUNTS.items():
+            log_in(server.port(), jid, password, certificate)
+    finally:
+        server.remove()
+
+
+# ---- Clocks
+
+
+class Clock:
+    """The time in a container, which can be set while it runs (libfaketime)."""
+
+    def __init__(self, folder: Path) -> None:
+        library = next(toolset.unpack("faketime").root.glob("usr/lib/*/faketime/libfaketime.so.1"))
+        folder.mkdir(mode=0o755)
+        self._file = folder / "offset"
+        self.set(0)
+        self.mounts = {
+            str(library): {"bind": "/libfaketime.so", "mode": "ro"},
+            str(folder): {"bind": "/clock", "mode": "ro"},
+        }
+        self.environment = {
+            "LD_PRELOAD": "/libfaketime.so",
+            "FAKETIME_TIMESTAMP_FILE": "/clock/offset",
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, days: int) -> None:
+        """Go to so many days after the true time."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{days:+d}d\n")
+        new.chmod(0o644)
+        new.rename(self._file)  # at once: the library ends a process that finds half a line
+
+
+@pytest.mark.parametrize("storage", _STORAGES)
+def test_clocks_that_jump_neither_lose_nor_move_messages(
+    storage: str, client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    server = Server(client, image, _variables(_STORAGES[storage] | clock.environment), mounts=clock.mounts)
+
+    async def scenario() -> None:
+        certificate = server.certificate(tmp_path)
+        async with (
+            connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender,
+            connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], certificate) as receiver,
+        ):
+            jumps = {"now": 0, "a year later": 365, "a month ago": -30, "now again": 0}
+            for text, days in jumps.items():
+                clock.set(days)
+                sender.say(RECEIVER, text)
+                assert await receiver.next_message() == text
+            for someone, other in ((sender, RECEIVER), (receiver, SENDER)):
+                found = [
+                    (result["mam_result"]["forwarded"]["stanza"]["body"], result["mam_result"]["forwarded"]["delay"])
+                    async for result in someone.plugin["xep_0313"].iterate(with_jid=slixmpp.JID(other))
+                ]
+                assert [text for text, _ in found] == list(jumps)
+                for text, delay in found:
+                    away = delay["stamp"] - datetime.now(UTC)
+                    assert abs(away - timedelta(days=jumps[text])) < timedelta(hours=1), "the clock was another one"
+        clock.set(365)
+        async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate):
+            pass
+        assert " error" not in server.log()
+
+    try:
+        server.start()
+        asyncio.run(scenario())
+    finally:
+        server.remove()

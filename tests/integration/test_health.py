@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ import pytest
 
 from tests.integration.authority import Authority
 from tests.integration.containers import LoadedImage
-from tests.integration.servers import DOMAIN, Server
+from tests.integration.servers import ACCOUNTS, DOMAIN, Server
+from tests.integration.streams import Stream
 
 _PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5223, 5280)}
 _FILL = """
@@ -188,10 +190,12 @@ def test_a_full_disk_is_noticed_and_forgotten(
         server.remove()
 
 
-def test_an_expired_certificate_is_noticed(client: docker.DockerClient, image: LoadedImage, tmp_path: Path) -> None:
+def test_a_certificate_that_expires_is_noticed(client: docker.DockerClient, image: LoadedImage, tmp_path: Path) -> None:
     folder = tmp_path / "certificates"
     folder.mkdir()
     authority = Authority()
+    trust = ssl.create_default_context(cadata=authority.root.decode())
+    jid, password = next(iter(ACCOUNTS.items()))
 
     def put(valid_for: timedelta) -> None:
         pair = authority.issue([DOMAIN], valid_for=valid_for)
@@ -200,21 +204,37 @@ def test_an_expired_certificate_is_noticed(client: docker.DockerClient, image: L
             (folder / name).chmod(0o644)
         folder.chmod(0o755)
 
-    server = Server(client, image, {"PROSODY_DOMAIN": DOMAIN}, {"ports": _PORTS})
+    def connect(stream: Stream) -> None:
+        stream.open()
+        stream.start_tls(trust)
+        stream.open()
+
+    variables = {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": f"{jid}:{password}"}
+    server = Server(client, image, variables, {"ports": _PORTS})
     server.mounts[str(folder)] = {"bind": "/etc/prosody/certs", "mode": "ro"}
-    put(timedelta(hours=1, seconds=20))  # valid since an hour ago
+    put(timedelta(days=1))
     try:
         server.start()
-        assert failing(server) == {}, "expired before the test began"
-        expected = {"certificates": {"ok": False, "host": DOMAIN, "reason": "expired"}}
-        server.wait_for(lambda: failing(server) == expected, "the certificate has expired")
-        status, line = check(server)
-        assert status == 1
-        assert "expired" in line
+        assert failing(server) == {}
+        with Stream(server.port(), DOMAIN) as earlier:
+            connect(earlier)
+            put(timedelta(hours=1, seconds=5))  # valid since an hour ago
+            server.running.kill(signal="HUP")
+            expected = {"certificates": {"ok": False, "host": DOMAIN, "reason": "expired"}}
+            server.wait_for(lambda: failing(server) == expected, "the certificate has expired")
+            status, line = check(server)
+            assert status == 1
+            assert "expired" in line
+            assert "Not ready: certificates" in server.log()
+            with Stream(server.port(), DOMAIN) as later, pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+                connect(later)
+            earlier.log_in(jid.partition("@")[0], password)
 
         put(timedelta(days=1))
         server.running.kill(signal="HUP")
         server.wait_for(lambda: failing(server) == {}, "the renewed certificate is served")
         assert check(server)[0] == 0
+        with Stream(server.port(), DOMAIN) as later:
+            connect(later)
     finally:
         server.remove()
