@@ -180,7 +180,6 @@ local function run_server(arguments)
 	-- The server does not set it, whatever its option of that name says.
 	pposix.umask(result.values.PROSODY_UMASK)
 	require("container.lists").mend(data_directory, say)
-	require("container.libraries").measure_rates_steadily()
 	set_time_zone(result.values)
 	become("/usr/bin/prosody", arguments)
 end

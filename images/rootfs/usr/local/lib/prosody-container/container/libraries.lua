@@ -17,14 +17,4 @@ function libraries.prepare()
 	end
 end
 
---- Has limits of rate measured by a clock that nobody sets. Prosody takes the time of day: set back by an hour, it
--- would not read from any limited connection for an hour.
-function libraries.measure_rates_steadily()
-	local name = "prosody.util.time"
-	local time = require(name)
-	package.loaded[name] = { now = time.monotonic }
-	require "prosody.util.throttle"
-	package.loaded[name] = time
-end
-
 return libraries
