@@ -9,7 +9,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from docker.errors import DockerException
@@ -20,6 +20,14 @@ from scripts.platforms import Platform
 # What the image promises to run under, and the tests therefore always use.
 CONFINED: dict[str, Any] = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 PATIENCE = 60.0  # seconds; emulated processors are slow
+
+
+class Published(Protocol):
+    """A server whose ports lead to it from this machine."""
+
+    def port(self, inside: int = 5222) -> int:
+        """Port of 127.0.0.1 that leads to one of its own."""
+        ...
 
 
 @dataclass(frozen=True)

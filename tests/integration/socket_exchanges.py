@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import slixmpp
 
 from tests.integration import streams, web
+from tests.integration.containers import Published
 from tests.integration.evidence import Exchange, Feature, Place
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import ProtocolError, Stream, WebSocket
@@ -162,7 +163,7 @@ def announced_capabilities(server: Server, certificate: Path) -> ET.Element:
 
 
 def request(
-    server: Server,
+    server: Published,
     certificate: Path,
     method: str,
     url: str,

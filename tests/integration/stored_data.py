@@ -19,6 +19,7 @@ import slixmpp
 
 from tests.integration import streams
 from tests.integration.clients import Client, Watch, connected
+from tests.integration.containers import Published
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.socket_exchanges import request
 from tests.integration.streams import ProtocolError
@@ -27,13 +28,14 @@ ROOMS, UPLOADS, PUBSUB = f"conference.{DOMAIN}", f"upload.{DOMAIN}", f"pubsub.{D
 ALICE, BOB, CAROL, DORA = (f"{name}@{DOMAIN}" for name in ("alice", "bob", "carol", "dora"))
 # Deseret letters are beyond the BMP and may be part of an address (RFC 3454, A.1 leaves them assigned).
 DESERET = f"\U00010428\U00010429@{DOMAIN}"
+ACCOUNTS = dict.fromkeys((ALICE, BOB, CAROL, DORA), "first password")
 ENVIRONMENT = {
     "PROSODY_DOMAIN": DOMAIN,
     "PROSODY_ADMINS": ALICE,
     "PROSODY_PUBSUB_DOMAIN": PUBSUB,
     "PROSODY_C2S_RATE_LIMIT": "50mb/s",
     "PROSODY_MUC_EVENT_RATE": "1000",
-    "PROSODY_ACCOUNTS": "\n".join(f"{address}:first password" for address in (ALICE, BOB, CAROL, DORA)),
+    "PROSODY_ACCOUNTS": "\n".join(f"{address}:{password}" for address, password in ACCOUNTS.items()),
 }
 # What the accounts are left with: one password is changed by its user, the others by the administrator.
 PASSWORDS = {ALICE: 'alice\'s "new" \\ % \U0001f511', BOB: "bob's given", DESERET: "пароль \U0001f511 密码"}
@@ -65,7 +67,7 @@ class _Form:
 
 
 @asynccontextmanager
-async def client_of(server: Server, certificate: Path, address: str) -> AsyncIterator[Client]:
+async def client_of(server: Published, certificate: Path, address: str) -> AsyncIterator[Client]:
     """A client with the password that `write` leaves the account with."""
     async with connected(server.port(), address, PASSWORDS[address], certificate) as client:
         yield client
@@ -73,6 +75,18 @@ async def client_of(server: Server, certificate: Path, address: str) -> AsyncIte
 
 async def write(server: Server, certificate: Path) -> View:
     """Write everything on a new server; returns what is seen of it, apart from messages that wait for somebody."""
+    address, token = await fill(server, certificate)
+    server.shell(f"user:set_role('{CAROL}', 'prosody:member')")
+    async with connected(server.port(), CAROL, "first password", certificate):
+        pass  # leaves the time at which the account was last used
+    return await read(server, certificate, address, token)
+
+
+async def fill(server: Published, certificate: Path) -> tuple[str, str]:
+    """Write what clients can write, on any server that has `ACCOUNTS`.
+
+    Returns the address of a file, and the token of an invitation.
+    """
     async with connected(server.port(), ALICE, "first password", certificate) as alice:
         await _accounts(alice)
     async with client_of(server, certificate, ALICE) as alice, client_of(server, certificate, BOB) as bob:
@@ -82,12 +96,7 @@ async def write(server: Server, certificate: Path) -> View:
         await _messages(alice, bob)
         await _room(alice, bob)
         await _nodes(alice, bob)
-        address = await _upload(server, certificate, alice)
-        token = await _invite(alice)
-    server.shell(f"user:set_role('{CAROL}', 'prosody:member')")
-    async with connected(server.port(), CAROL, "first password", certificate):
-        pass  # leaves the time at which the account was last used
-    return await read(server, certificate, address, token)
+        return await _upload(server, certificate, alice), await _invite(alice)
 
 
 async def _accounts(alice: Client) -> None:
@@ -242,7 +251,7 @@ async def _nodes(alice: Client, bob: Client) -> None:
     )
 
 
-async def _upload(server: Server, certificate: Path, alice: Client) -> str:
+async def _upload(server: Published, certificate: Path, alice: Client) -> str:
     """Upload a file (XEP-0363); returns its address."""
     content, namespace = LONG.encode(), "urn:xmpp:http:upload:0"
     answer = await alice.ask(
@@ -267,6 +276,15 @@ async def _invite(alice: Client) -> str:
 
 async def read(server: Server, certificate: Path, upload: str, token: str) -> View:
     """Everything that can be seen without changing it; `upload` is a file's address, `token` that of an invitation."""
+    view = await read_as_clients(server, certificate, upload, token)
+    view["accounts"] = sorted(server.shell(f"user:list('{DOMAIN}')").splitlines())
+    view["role"] = server.shell(f"user:role('{CAROL}')")
+    view["last activity"] = server.shell(f"user:activity('{CAROL}')")
+    return view
+
+
+async def read_as_clients(server: Published, certificate: Path, upload: str, token: str) -> View:
+    """What clients can see of it, on any server."""
     async with client_of(server, certificate, ALICE) as alice, client_of(server, certificate, BOB) as bob:
         view: View = {"upload": upload, "token": token}
         view["file"] = hashlib.sha256(request(server, certificate, "GET", upload)).hexdigest()
@@ -293,14 +311,11 @@ async def read(server: Server, certificate: Path, upload: str, token: str) -> Vi
         view["nick of bob"] = _canonical((await bob.ask("get", "<query xmlns='jabber:iq:register'/>", ROOM))[0])
     async with client_of(server, certificate, DESERET):
         pass  # the account is there, with its password
-    view["accounts"] = sorted(server.shell(f"user:list('{DOMAIN}')").splitlines())
-    view["role"] = server.shell(f"user:role('{CAROL}')")
-    view["last activity"] = server.shell(f"user:activity('{CAROL}')")
     view["invitation"] = _invitation(server, certificate, token)
     return view
 
 
-async def read_waiting(server: Server, certificate: Path) -> View:
+async def read_waiting(server: Published, certificate: Path) -> View:
     """What waits for somebody who has not been there yet; seeing it takes it away."""
     address, password = DORA, "first password"
     async with connected(server.port(), address, password, certificate, available=False) as dora:
@@ -370,7 +385,7 @@ async def _room_view(alice: Client) -> View:
     return view
 
 
-def _invitation(server: Server, certificate: Path, token: str) -> str:
+def _invitation(server: Published, certificate: Path, token: str) -> str:
     """What a client that wants to register is answered when it shows an invitation (XEP-0445)."""
     with streams.Stream(server.port(), DOMAIN) as stream:
         stream.open()

@@ -28,9 +28,9 @@ class XmppServer:
         """Address of the service for files."""
         return f"upload.{self.domain}"
 
-    def port(self) -> int:
-        """Port of 127.0.0.1 for clients."""
-        return self.peer.port(CLIENTS)
+    def port(self, inside: int = CLIENTS) -> int:
+        """Port of 127.0.0.1 that leads to one of its own, by default to that for clients."""
+        return self.peer.port(inside)
 
     def upload_port(self) -> int:
         """Port of 127.0.0.1 for files, over HTTPS."""
