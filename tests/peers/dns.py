@@ -39,7 +39,7 @@ zone:
 
 @dataclass
 class NameServer:
-    """The server; it may be stopped and started again."""
+    """The server."""
 
     peer: Peer
 
@@ -56,14 +56,6 @@ class NameServer:
         except (KeyError, IndexError, TypeError, EOFError, OSError, dns.exception.DNSException):  # not published yet
             return False
         return bool(answer.answer)
-
-    def stop(self) -> None:
-        """Kill it."""
-        self.peer.stop()
-
-    def start(self) -> None:
-        """Start it again."""
-        self.peer.start(self.is_ready)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ DATA = "/var/lib/prosody"
 
 
 class OldProsody(XmppServer):
-    """The server; it may be stopped and started again."""
+    """The server; it may be started again when it was stopped."""
 
     files = 5281
 
