@@ -122,8 +122,9 @@ async def inactive(phones: Phones) -> AsyncIterator[Scene]:
         await phone.catch_up()
         phone.plugin[STATE].send_inactive()
         # Whatever it sent to ask whether this has arrived would end the silence.
-        while "inactive" not in await asyncio.to_thread(phones.server.shell, f"c2s:show('{owner}', 'jid csi')"):
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(_PATIENCE):
+            while "inactive" not in await asyncio.to_thread(phones.server.shell, f"c2s:show('{owner}', 'jid csi')"):
+                await asyncio.sleep(0.05)
         yield Scene(alice, phone, desk, (Watch(phone, "presence"), Watch(phone, "message")), Watch(desk, "presence"))
 
 
