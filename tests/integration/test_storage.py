@@ -5,26 +5,46 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import httpx
 import pytest
+from slixmpp.exceptions import IqError
 
 from tests.integration import networks, servers, stored_data
-from tests.integration.clients import RefusedError, log_in
+from tests.integration.authority import Authority
+from tests.integration.clients import Client, RefusedError, Watch, connected, log_in
 from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage, Outcome
 from tests.integration.networks import Network
-from tests.integration.servers import Server
+from tests.integration.servers import DOMAIN, Server
 from tests.integration.stored_data import ALICE, BOB, CAROL, ENVIRONMENT, OFFLINE, View
+from tests.integration.streams import CLIENT
 from tests.peers import mariadb, postgresql
+from tests.peers.databases import Database
 from tests.peers.mariadb import Mariadb
 from tests.peers.postgresql import Postgresql
 
+_DATA = "/var/lib/prosody"
 _PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5280, 5281)}
+
+
+# Accounts of another domain, so that what one test leaves in a database is not in another's way.
+_DOMAIN = "outage.example"
+_ANNA, _BEN, _CLEO = (f"{name}@{_DOMAIN}" for name in ("anna", "ben", "cleo"))
+_PASSWORD = "a password"
+_FRESH = {
+    "PROSODY_DOMAIN": _DOMAIN,
+    "PROSODY_ADMINS": _ANNA,
+    "PROSODY_PUBSUB_DOMAIN": f"pubsub.{_DOMAIN}",
+    "PROSODY_ACCOUNTS": "\n".join(f"{address}:{_PASSWORD}" for address in (_ANNA, _BEN, _CLEO)),
+}
+_PUBSUB = _FRESH["PROSODY_PUBSUB_DOMAIN"]
+_NOTE = "<query xmlns='jabber:iq:private'><note xmlns='urn:example:note'>a note</note></query>"
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,10 @@ class Databases:
     postgresql: Postgresql
     mariadb: Mariadb
 
+    def server(self, storage: str) -> Database:
+        """The server of a storage that has one."""
+        return self.postgresql if storage == "PostgreSQL" else self.mariadb
+
     def environment(self, storage: str) -> dict[str, str]:
         """The variables for a storage."""
         if storage == "internal":
@@ -42,10 +66,9 @@ class Databases:
         if storage == "SQLite3":
             return {"PROSODY_SQL_DRIVER": "SQLite3"}
         peer = postgresql if storage == "PostgreSQL" else mariadb
-        server = self.postgresql if storage == "PostgreSQL" else self.mariadb
         return {
             "PROSODY_SQL_DRIVER": storage,
-            "PROSODY_SQL_HOST": server.peer.address,
+            "PROSODY_SQL_HOST": self.server(storage).peer.address,
             "PROSODY_SQL_DB": peer.DATABASE,
             "PROSODY_SQL_USERNAME": peer.USER,
             "PROSODY_SQL_PASSWORD": peer.PASSWORD,
@@ -86,9 +109,20 @@ class Stored:
         return servers.run(
             self.client, self.server.image, "migrate", *arguments,
             environment={**ENVIRONMENT, **self.databases.environment(database)},
-            volumes={self.server.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}},
+            volumes={self.server.volume.name: {"bind": _DATA, "mode": "rw"}},
             **self.databases.network.member(4),
         )  # fmt: skip
+
+    def failing(self) -> list[str]:
+        """The checks that the server says have failed."""
+        report = httpx.get(f"http://127.0.0.1:{self.server.port(5280)}/ready", trust_env=False).json()
+        return [name for name, check in report["checks"].items() if not check["ok"]]
+
+    @asynccontextmanager
+    async def client_of(self, address: str) -> AsyncIterator[Client]:
+        """A client of one of the accounts that have a password in common."""
+        async with connected(self.server.port(), address, _PASSWORD, self.certificate) as client:
+            yield client
 
     @property
     def certificate(self) -> Path:
@@ -192,11 +226,138 @@ def test_nothing_is_lost_between_storages(stored: Stored) -> None:
 
 def _files(server: Server) -> set[str]:
     """Names of the files that hold data, apart from those that the server uses for itself."""
-    chunks, _ = server.running.get_archive("/var/lib/prosody")
+    chunks, _ = server.running.get_archive(_DATA)
     with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
         names = {Path(name) for name in archive.getnames()}
+
     return {
         str(name)
         for name in names
         if name.suffix in (".dat", ".list") and name.stem not in ("cron", "container_health")
     }
+
+
+@pytest.mark.parametrize("storage", ["PostgreSQL", "MySQL"])
+def test_a_lost_database_is_told_to_clients_until_it_is_back(stored: Stored, storage: str) -> None:
+    """Nothing is restarted but the database, and the clients stay connected."""
+    stored.use(storage, **_FRESH)
+    database = stored.databases.server(storage)
+
+    async def scenario() -> None:
+        async with stored.client_of(_ANNA) as anna, stored.client_of(_BEN) as ben:
+            received = Watch(ben, "message")
+            await _say(anna, _BEN, "before")
+            database.stop()
+            with pytest.raises(IqError, match="internal-server-error"):
+                await anna.ask("set", _NOTE)
+            # Who is there gets messages all the same; who is not, cannot, and the sender is told.
+            errors = Watch(anna, "message")
+            await _say(anna, _BEN, "meanwhile")
+            await received.until(lambda stanza: stanza.findtext(f"{{{CLIENT}}}body") == "meanwhile")
+            await _say(anna, _CLEO, "for later")
+            await errors.until(lambda stanza: stanza.get("type") == "error" and stanza.get("from") == _CLEO)
+            with pytest.raises(RefusedError):
+                async with stored.client_of(_CLEO):
+                    pass
+            database.start()
+            await anna.ask("set", _NOTE)
+            await _say(anna, _BEN, "after")
+            # What was said meanwhile is in no archive.
+            assert await _archived(anna) == ["before", "after"]
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        if not database.is_ready():
+            database.start()
+    assert stored.server.running.attrs["State"]["Running"]
+
+
+def test_a_server_that_starts_before_its_database_works_as_soon_as_that_is_there(stored: Stored) -> None:
+    stored.use("PostgreSQL", **_FRESH)
+    asyncio.run(_create_node(stored))
+    database = stored.databases.postgresql
+    database.stop()
+    try:
+        stored.use("PostgreSQL", **_FRESH)
+        assert stored.failing() == ["storage"]
+        with pytest.raises(RefusedError):
+            log_in(stored.server.port(), _ANNA, _PASSWORD, stored.certificate)
+    finally:
+        database.start()
+    stored.server.wait_for(lambda: not stored.failing(), "the server is ready")
+    assert asyncio.run(_nodes(stored)) == ["news"]
+
+
+def test_postgresql_is_used_over_verified_tls_only_where_that_is_asked_for(stored: Stored, tmp_path: Path) -> None:
+    database, path = stored.databases.postgresql, "/etc/prosody/database.pem"
+    password = postgresql.PASSWORD.replace("'", r"\'")
+    connection = (
+        f"host={postgresql.HOST} dbname={postgresql.DATABASE} user={postgresql.USER} password='{password}'"
+        f" sslmode=verify-full sslrootcert={path}"
+    )
+    stored.server.options = {**stored.server.options, "extra_hosts": {postgresql.HOST: database.peer.address}}
+    root = tmp_path / "root.pem"
+    stored.server.mounts[str(root)] = {"bind": path, "mode": "ro"}
+    tmp_path.chmod(0o755)
+    for content, failing in ((database.root, []), (Authority().root, ["storage"])):
+        root.write_bytes(content)
+        root.chmod(0o644)
+        stored.use("PostgreSQL", **_FRESH, PROSODY_SQL_DB=connection, PROSODY_SQL_HOST="", PROSODY_SQL_USERNAME="")
+        assert stored.failing() == failing
+        encrypted = database.query(
+            "SELECT DISTINCT ssl FROM pg_stat_ssl NATURAL JOIN pg_stat_activity WHERE client_addr IS NOT NULL"
+        )
+        assert encrypted == ("" if failing else "t")
+
+
+def test_a_place_that_holds_data_is_not_written_to_unless_told(stored: Stored) -> None:
+    stored.use("internal")
+    stored.server.remove_container()
+    assert f"{DOMAIN}: " in stored.migrate("internal", "SQLite3").output
+    again = stored.migrate("internal", "SQLite3")
+    assert again.status == 1
+    assert "SQLite3 holds data" in again.errors
+    assert stored.migrate("internal", "SQLite3", "--replace").status == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["internal"], ["internal", "internal"], ["internal", "PostgreSQL"], ["internal", "SQLite3", "-x"]]
+)
+def test_what_cannot_be_copied_is_refused(stored: Stored, arguments: list[str]) -> None:
+    outcome = servers.run(
+        stored.client,
+        stored.server.image,
+        "migrate",
+        *arguments,
+        environment={**ENVIRONMENT},
+        tmpfs={_DATA: "mode=1777"},
+    )
+    assert outcome.status == 64
+    assert "not migrated: " in outcome.errors
+
+
+async def _say(client: Client, to: str, text: str) -> None:
+    """Send a message, and wait until the server has handled it."""
+    client.say(to, text)
+    await client.catch_up()
+
+
+async def _archived(client: Client) -> list[str]:
+    """Texts of the messages in the client's archive."""
+    found = client.plugin["xep_0313"].iterate()
+    return [str(result["mam_result"]["forwarded"]["stanza"]["body"]) async for result in found]
+
+
+async def _create_node(stored: Stored) -> None:
+    async with stored.client_of(_ANNA) as anna:
+        await anna.ask(
+            "set", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><create node='news'/></pubsub>", _PUBSUB
+        )
+
+
+async def _nodes(stored: Stored) -> list[str]:
+    """Nodes of the pubsub service."""
+    async with stored.client_of(_ANNA) as anna:
+        answer = await anna.ask("get", "<query xmlns='http://jabber.org/protocol/disco#items'/>", _PUBSUB)
+        return [item.get("node", "") for item in answer[0]]

@@ -6,8 +6,10 @@
 -- luacheck: globals module, read globals prosody
 
 local config = require "prosody.core.configmanager"
+local hostmanager = require "prosody.core.hostmanager"
 local ip = require "prosody.util.ip"
 local json = require "prosody.util.json"
+local modulemanager = require "prosody.core.modulemanager"
 local portmanager = require "prosody.core.portmanager"
 local pposix = require "prosody.util.pposix"
 local runtime = require "container.runtime"
@@ -157,6 +159,19 @@ end
 local checks = { c2s = check_clients, storage = check_storage, certificates = check_certificates }
 local last_results = {}
 
+--- A component whose module could not read its data when the server started, such as a pubsub service, answers nobody.
+local function activate_failed_components()
+	local failed = {}
+	for host in pairs(prosody.hosts) do
+		local name = config.get(host, "component_module")
+		if name and not modulemanager.is_loaded(host, name) then failed[#failed + 1] = host end
+	end
+	for _, host in ipairs(failed) do
+		hostmanager.deactivate(host)
+		hostmanager.activate(host)
+	end
+end
+
 --- Looks at everything. Only what changes is logged, as probes come every few seconds.
 local function look()
 	local results, is_ready = {}, true
@@ -170,6 +185,7 @@ local function look()
 					detail or result.reason)
 			elseif result.ok and not was_ok then
 				module:log("info", "Ready again: %s", name)
+				if name == "storage" then activate_failed_components() end
 			end
 			last_results[name] = result.ok
 			is_ready = is_ready and result.ok
@@ -305,4 +321,5 @@ end, -10)
 function module.ready()
 	is_started = true
 	write_file()
+	last_results.storage = check_storage().ok
 end

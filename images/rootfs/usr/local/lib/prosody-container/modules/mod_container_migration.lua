@@ -7,7 +7,7 @@
 
 local configmanager = require "prosody.core.configmanager"
 local datetime = require "prosody.util.datetime"
-local lfs = require "lfs"
+local list = require("container.drop_ins").list
 local modulemanager = require "prosody.core.modulemanager"
 local st = require "prosody.util.stanza"
 local startup = require "prosody.util.startup"
@@ -39,30 +39,25 @@ local function place_of(name)
 	fail(usage, "%s is neither internal nor SQLite3 nor the PROSODY_SQL_DRIVER", tostring(name))
 end
 
---- The storage driver for a host. One that was opened before goes on working.
+--- The storage driver for a host. One that was opened before goes on working. It is taken from its module, as the hosts
+-- of prosodyctl share their events, by which the storage manager would take one host's driver for another's.
 local function open(place, host)
+	local name = "storage_" .. place.driver
 	if not prosody.hosts[host] then prosody.hosts[host] = startup.make_host(host) end
-	storagemanager.initialize_host(host)
-	for _, where in ipairs { "*", host } do modulemanager.unload(where, "storage_" .. place.driver) end
+	for _, where in ipairs { "*", host } do modulemanager.unload(where, name) end
 	configmanager.set(host, "sql", place.sql)
-	return check(storagemanager.load_driver(host, place.driver))
-end
-
-local function entries(path)
-	if not path or lfs.attributes(path, "mode") ~= "directory" then return next, {} end
-	return lfs.dir(path)
+	return check(modulemanager.load(host, name)).module.items["storage-provider"][1]
 end
 
 --- Calls found(host, store, kind) for each store, more than once for one of many users.
 local function list_files(found)
 	local data = prosody.paths.data
-	for folder in entries(data) do
+	for _, folder in ipairs(list(data)) do
 		local host = datamanager.path_decode(folder)
-		-- Encoded, no name begins with a dot.
-		for name in entries(folder:sub(1, 1) ~= "." and data .. "/" .. folder) do
+		for _, name in ipairs(list(data .. "/" .. folder)) do
 			for kind, extension in pairs(extensions) do
 				if name:find(extension) then found(host, datamanager.path_decode((name:gsub(extension, ""))), kind) end
-				for file in entries(("%s/%s/%s"):format(data, folder, name)) do
+				for _, file in ipairs(list(("%s/%s/%s"):format(data, folder, name))) do
 					if file:find(extension) then found(host, datamanager.path_decode(name), kind) end
 				end
 			end
@@ -172,8 +167,8 @@ local function copy(host, stores, source, target)
 end
 
 local function migrate(from, to, option)
-	local source, target = place_of(from), place_of(to)
 	if from == to or option and option ~= "--replace" then fail(usage, "usage: migrate FROM TO [--replace]") end
+	local source, target = place_of(from), place_of(to)
 	local content, present = content_of(source), content_of(target)
 	if not next(content) then fail(failed, "%s holds nothing", from) end
 	for host in pairs(content) do
