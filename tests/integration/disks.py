@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+from docker.models.containers import Container
 from docker.models.volumes import Volume
 
 from scripts import toolset
 
 _SIZE = 48 * 1024 * 1024  # bytes
+_PATIENCE = 20.0  # seconds
 _OWNER = 5222  # user and group of the image
 # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32), and its argument EXT4_GOING_FLAGS_NOLOGFLUSH (linux/fs/ext4/ext4.h)
 _SHUTDOWN, _WITHOUT_FLUSHING = 0x8004587D, 2
@@ -26,59 +30,73 @@ _SHUTDOWN, _WITHOUT_FLUSHING = 0x8004587D, 2
 class Disk:
     """A block device with ext4, and a volume of Docker's on it.
 
-    It is mounted here as well as in the container. Both are one file system, with the options of the mount here.
+    It is mounted by Docker only. What is mounted here would stay so in every mount namespace that somebody makes
+    meanwhile (mount_namespaces(7)), and could not be mounted anew.
     """
 
     volume: Volume
     device: str
-    mount_point: Path
-    options: str
 
-    def cut_power(self) -> None:
-        """End the file system as it is on the device now: what was not written to it is lost (like xfstests do it).
+    def sync(self, container: Container) -> None:
+        """Write all to the device (sync(1))."""
+        subprocess.run(["sync", "--file-system", str(_folder(container))], check=True)
+
+    def cut_power(self, container: Container) -> None:
+        """End the file system as it is on the device now: what was not written to it is lost, as xfstests do it.
 
         The device itself loses nothing that it was given.
         """
-        folder = os.open(self.mount_point, os.O_RDONLY)
+        folder = os.open(_folder(container), os.O_RDONLY)
         try:
             fcntl.ioctl(folder, _SHUTDOWN, _WITHOUT_FLUSHING.to_bytes(4, "little"))
         finally:
             os.close(folder)
 
-    def sync(self) -> None:
-        """Write all to the device (sync(1))."""
-        subprocess.run(["sync", "--file-system", str(self.mount_point)], check=True)
+    def wait_until_unmounted(self) -> None:
+        """Docker's mount may end a little after the container; the next one is to replay the journal."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._is_mounted():
+            assert time.monotonic() < deadline, f"{self.device} stays mounted"
+            time.sleep(0.02)
 
-    def restore_power(self) -> None:
-        """Mount it again, which replays its journal; nothing else may use it."""
-        _run("usr/bin/umount", str(self.mount_point))
-        _mount(self.device, self.mount_point, self.options)
+    def _is_mounted(self) -> bool:
+        try:
+            os.close(os.open(self.device, os.O_RDONLY | os.O_EXCL))  # refused then (open(2))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return True
+            raise
+        return False
 
 
 @contextmanager
-def disk(client: docker.DockerClient, folder: Path, options: str = "defaults") -> Iterator[Disk]:
+def disk(client: docker.DockerClient, folder: Path, options: str = "") -> Iterator[Disk]:
     """A new disk, kept in a file in `folder` and mounted with `options` (mount(8))."""
-    file, mount_point = folder / "disk", folder / "mounted"
-    mount_point.mkdir()
+    file = folder / "disk"
     with file.open("wb") as empty:
         empty.truncate(_SIZE)
     _run("usr/sbin/mkfs.ext4", "-q", "-E", f"root_owner={_OWNER}:{_OWNER}", str(file))
     device = _run("usr/sbin/losetup", "--find", "--show", str(file)).strip()
     try:
-        _mount(device, mount_point, options)
-        try:
-            volume = client.volumes.create(
-                f"prosody-test-{uuid.uuid4().hex[:8]}", driver="local", driver_opts={"type": "ext4", "device": device}
-            )
-            yield Disk(volume, device, mount_point, options)
-        finally:
-            _run("usr/bin/umount", str(mount_point))
+        volume = client.volumes.create(
+            f"prosody-test-{uuid.uuid4().hex[:8]}",
+            driver="local",
+            driver_opts={"type": "ext4", "device": device} | ({"o": options} if options else {}),
+        )
+        yield Disk(volume, device)
     finally:
         _run("usr/sbin/losetup", "--detach", device)
 
 
-def _mount(device: str, mount_point: Path, options: str) -> None:
-    _run("usr/bin/mount", "-t", "ext4", "-o", options, device, str(mount_point))
+def _folder(container: Container) -> Path:
+    """The container's data, by way of one of its processes, which the container's control group names."""
+    for group in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            if str(container.id) in group.read_text():
+                return group.parent / "root/var/lib/prosody"
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+    raise LookupError(f"no process of {container.name} can be seen here")
 
 
 def _run(program: str, *arguments: str) -> str:

@@ -148,7 +148,7 @@ def _on_disk(
         server = Server(client, image, _variables(environment), volume=disk.volume)
         try:
             server.start()
-            disk.sync()
+            disk.sync(server.running)
             yield server, disk
         finally:
             server.remove()
@@ -157,15 +157,15 @@ def _on_disk(
 def _cut_power(server: Server, disk: Disk, flood: Flood) -> None:
     """Stop the server in the midst of its work, and lose what is not on the disk."""
     server.running.pause()
-    disk.cut_power()
+    disk.cut_power(server.running)
     flood.sender.abort()  # what the server would say now, it would not have said
     server.remove_container()
-    disk.restore_power()
+    disk.wait_until_unmounted()
 
 
 @pytest.mark.parametrize(
     ("environment", "options"),
-    [({"PROSODY_SQL_DRIVER": "SQLite3"}, "defaults"), ({}, "sync,dirsync")],
+    [({"PROSODY_SQL_DRIVER": "SQLite3"}, ""), ({}, "sync,dirsync")],
     ids=["sqlite", "internal-sync"],
 )
 def test_a_power_cut_loses_nothing_that_was_acknowledged(
@@ -196,14 +196,14 @@ def test_files_are_mended_after_a_power_cut(
     client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
 ) -> None:
     """Prosody does not wait for the disk: what the system had not written is lost, but nothing else, then or later."""
-    with _on_disk(client, image, tmp_path, {}, "defaults") as (server, disk):
+    with _on_disk(client, image, tmp_path, {}, "") as (server, disk):
         certificate = server.certificate(tmp_path)
 
         async def scenario() -> None:
             async with flooding(server, certificate) as flood:
                 await flood.until(lambda: len(flood.acknowledged) >= _ENOUGH)
                 written = set(flood.acknowledged)
-                await asyncio.to_thread(disk.sync)
+                await asyncio.to_thread(disk.sync, server.running)
                 await flood.until(lambda: len(flood.acknowledged) >= len(written) + _ENOUGH)
                 await asyncio.to_thread(_cut_power, server, disk, flood)
             await asyncio.to_thread(server.start)
