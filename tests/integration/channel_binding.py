@@ -20,11 +20,11 @@ from xml.etree import ElementTree as ET
 from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 
+from tests.integration.containers import PATIENCE
 from tests.integration.streams import SASL, ProtocolError, Stream, text_of
 
 CHANNEL_BINDINGS = "urn:xmpp:sasl-cb:0"  # XEP-0440
 _LABEL, _LENGTH = b"EXPORTER-Channel-Binding", 32  # RFC 9266, 4.2
-_PATIENCE = 40  # seconds
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BoundStream(Stream):
         context.set_verify(SSL.VERIFY_PEER)
         # OpenSSL wants a socket that blocks; the kernel's own timeout keeps it from waiting for ever (socket(7)).
         self._socket.setblocking(True)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
         secured = SSL.Connection(context, self._socket)
         secured.set_tlsext_host_name(self._domain.encode())
         secured.set_connect_state()

@@ -17,6 +17,7 @@ from slixmpp.exceptions import IqError
 
 from tests.integration import streams
 from tests.integration.clients import Client, Watch, connected
+from tests.integration.containers import PATIENCE
 from tests.integration.evidence import FAILURES, Exchange, Feature, Place
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.socket_exchanges import announced_capabilities, request
@@ -28,7 +29,6 @@ ROOMS, GATEWAY = f"conference.{DOMAIN}", f"gateway.{DOMAIN}"
 GATEWAY_SECRET = "secret of the gateway"
 _DISCO = "http://jabber.org/protocol/disco#info"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-_PATIENCE = 40.0  # seconds; emulated processors are slow
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ async def _disco_features(scene: Scene) -> set[Feature]:
     }  # fmt: skip
     found = set()
     for place, address in places.items():
-        info = await scene.alice.plugin["xep_0030"].get_info(jid=slixmpp.JID(address), timeout=_PATIENCE)
+        info = await scene.alice.plugin["xep_0030"].get_info(jid=slixmpp.JID(address), timeout=PATIENCE)
         for name in info["disco_info"]["features"]:
             found.add(Feature(place, name))
     return found
@@ -131,7 +131,7 @@ async def _messaging(scene: Scene) -> None:
 
 
 async def _items(scene: Scene) -> None:
-    found = await scene.alice.plugin["xep_0030"].get_items(jid=slixmpp.JID(DOMAIN), timeout=_PATIENCE)
+    found = await scene.alice.plugin["xep_0030"].get_items(jid=slixmpp.JID(DOMAIN), timeout=PATIENCE)
     missing = {ROOMS, UPLOADS} - {str(jid) for jid, _node, _name in found["disco_items"]["items"]}
     if missing:
         raise ProtocolError(f"not listed: {', '.join(sorted(missing))}")
@@ -398,7 +398,7 @@ async def _component(scene: Scene) -> None:
     component.add_event_handler("session_start", lambda _event: started.set())
     component.connect()
     try:
-        await asyncio.wait_for(started.wait(), _PATIENCE)
+        await asyncio.wait_for(started.wait(), PATIENCE)
         await scene.alice.ask("get", "<ping xmlns='urn:xmpp:ping'/>", GATEWAY)
     finally:
         await component.disconnect(wait=0.5)

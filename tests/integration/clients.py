@@ -15,9 +15,9 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.integration import streams
+from tests.integration.containers import PATIENCE
 
 ENCRYPTION = "urn:xmpp:eme:0"
-_PATIENCE = 40.0  # seconds; emulated processors are slow
 
 
 class RefusedError(Exception):
@@ -52,7 +52,7 @@ class Client(slixmpp.ClientXMPP):
     async def next_message(self) -> str:
         """Body of the next message that has one."""
         while True:
-            message = await asyncio.wait_for(self.messages.get(), _PATIENCE)
+            message = await asyncio.wait_for(self.messages.get(), PATIENCE)
             if message["body"]:
                 return str(message["body"])
 
@@ -74,7 +74,7 @@ class Client(slixmpp.ClientXMPP):
         request = self.make_iq(ito=slixmpp.JID(to) if to else None)
         request["type"] = kind
         request.append(streams.parse(payload.encode()))
-        answered: Any = request.send(timeout=_PATIENCE)  # type: ignore[no-untyped-call]
+        answered: Any = request.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]
         element: ET.Element = (await answered).xml
         return element
 
@@ -92,10 +92,10 @@ class Client(slixmpp.ClientXMPP):
 
         def give_up() -> None:
             if not future.done():
-                future.set_exception(TimeoutError(f"no {event} within {_PATIENCE:.0f} s"))
+                future.set_exception(TimeoutError(f"no {event} within {PATIENCE:.0f} s"))
 
         self.add_event_handler(event, settle, disposable=True)
-        asyncio.get_running_loop().call_later(_PATIENCE, give_up)
+        asyncio.get_running_loop().call_later(PATIENCE, give_up)
         return future
 
     async def reconnected(self, port: int, event: str) -> Any:
@@ -129,7 +129,7 @@ class Watch:
 
     async def until(self, condition: Callable[[ET.Element], bool]) -> ET.Element:
         """The next stanza for which `condition` holds."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 element: ET.Element = (await self._queue.get()).xml
                 if condition(element):
@@ -167,7 +167,7 @@ async def entered(client: Client, address: str, port: int, *, available: bool = 
     """Log a client in, and out in the end; raises RefusedError if the server does not let it in."""
     client.connect(address, port)
     try:
-        await asyncio.wait_for(asyncio.shield(client.outcome), _PATIENCE)
+        await asyncio.wait_for(asyncio.shield(client.outcome), PATIENCE)
         if available:
             client.send_presence()
             await client.catch_up()

@@ -13,8 +13,8 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.integration.clients import RefusedError
+from tests.integration.containers import PATIENCE
 
-_PATIENCE = 40.0  # seconds
 COMPONENT = "jabber:component:accept"
 CLIENT = "jabber:client"
 DELEGATION = "urn:xmpp:delegation:2"
@@ -114,7 +114,7 @@ class Gateway(slixmpp.ComponentXMPP):
     async def next_presence(self, sender: str) -> Any:
         """The next presence from an address, bare."""
         while True:
-            presence = await asyncio.wait_for(self.presences.get(), _PATIENCE)
+            presence = await asyncio.wait_for(self.presences.get(), PATIENCE)
             if presence["from"].bare == sender:
                 return presence
 
@@ -123,7 +123,7 @@ async def ask(entity: Any, kind: str, recipient: str | None, payload: ET.Element
     """Send a query as a client or a component; returns the answer, and raises IqError if it is an error."""
     query = entity.make_iq(itype=kind, ito=recipient, ifrom=entity.boundjid)
     query.append(payload)
-    return await query.send(timeout=_PATIENCE)
+    return await query.send(timeout=PATIENCE)
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ async def attached(port: int, name: str, secret: str) -> AsyncIterator[Gateway]:
     gateway = Gateway(name, secret, port)
     gateway.connect()
     try:
-        await asyncio.wait_for(asyncio.shield(gateway.outcome), _PATIENCE)
+        await asyncio.wait_for(asyncio.shield(gateway.outcome), PATIENCE)
         yield gateway
     finally:
         await gateway.disconnect(wait=0.5)

@@ -11,7 +11,8 @@ import slixmpp
 from tests.integration import streams
 from tests.integration.client_exchanges import ROOMS, body
 from tests.integration.clients import Client, Watch
-from tests.integration.scenes import BOB, PATIENCE, words
+from tests.integration.containers import PATIENCE
+from tests.integration.scenes import BOB, words
 
 MUC = "http://jabber.org/protocol/muc"
 

@@ -19,10 +19,10 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.integration import streams
 from tests.integration.clients import Client, connected
+from tests.integration.containers import PATIENCE
 from tests.integration.servers import ACCOUNTS, Server
 
 (ALICE, ALICE_PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()
-PATIENCE = 40.0  # seconds; emulated processors are slow
 # What slixmpp has for the specifications that scenes are about.
 _PLUGINS = ("xep_0030", "xep_0045", "xep_0050", "xep_0054", "xep_0060", "xep_0115", "xep_0163", "xep_0191")
 

@@ -18,7 +18,6 @@ from tests.integration.web import Bosh
 
 ALICE, ALICE_PASSWORD = next(iter(ACCOUNTS.items()))
 _OTHER_SERVER = "other.example"
-_PATIENCE = 40.0  # seconds; emulated processors are slow
 
 
 def stream_features(server: Server, certificate: Path) -> set[Feature]:

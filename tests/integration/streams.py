@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 from xml.etree import ElementTree as ET
 
+from tests.integration.containers import PATIENCE
+
 CLIENT = "jabber:client"
 SERVER = "jabber:server"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
@@ -21,7 +23,6 @@ SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 STREAMS = "http://etherx.jabber.org/streams"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 _log = logging.getLogger(__name__)
-_PATIENCE = 40.0  # seconds; emulated processors are slow
 # RFC 6455, 1.3: what a server adds to the key of a client before it hashes it
 _WEBSOCKET_SALT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -42,7 +43,7 @@ class Stream:
         *,
         address: str = "127.0.0.1",
     ) -> None:
-        self._socket = socket.create_connection((address, port), timeout=_PATIENCE)
+        self._socket = socket.create_connection((address, port), timeout=PATIENCE)
         self._domain, self._namespace, self._sender = domain, namespace, sender
         self._restart()
 
@@ -152,7 +153,7 @@ class WebSocket:
     """A WebSocket with the subprotocol xmpp (RFC 6455, RFC 7395), over TLS."""
 
     def __init__(self, port: int, domain: str, path: str, context: ssl.SSLContext) -> None:
-        connection = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._socket = context.wrap_socket(connection, server_hostname=domain)
         self._received = b""
         key = base64.b64encode(secrets.token_bytes(16)).decode()

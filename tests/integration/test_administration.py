@@ -13,9 +13,9 @@ import slixmpp
 
 from tests.integration import servers
 from tests.integration.clients import Client, RefusedError, Watch, log_in
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.rooms import affiliate, enter, new_room, open_room, standing
-from tests.integration.scenes import ALICE, BOB, BOB_PASSWORD, PATIENCE, Stage, command, refusal, results, words
+from tests.integration.scenes import ALICE, BOB, BOB_PASSWORD, Stage, command, refusal, results, words
 from tests.integration.servers import DOMAIN
 
 ADMIN = "http://jabber.org/protocol/admin#"

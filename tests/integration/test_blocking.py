@@ -12,7 +12,8 @@ import slixmpp
 
 from tests.integration.client_exchanges import befriend, body
 from tests.integration.clients import Client, Watch
-from tests.integration.scenes import ALICE, BOB, PATIENCE, Stage, condition, refusal, words
+from tests.integration.containers import PATIENCE
+from tests.integration.scenes import ALICE, BOB, Stage, condition, refusal, words
 from tests.integration.servers import DOMAIN
 
 

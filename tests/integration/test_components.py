@@ -16,7 +16,7 @@ from slixmpp.exceptions import IqError
 
 from tests.integration import servers
 from tests.integration.clients import RefusedError, connected
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.gateways import Gateway, ask, attached
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
@@ -26,7 +26,6 @@ STAYING, YIELDING = f"irc.{DOMAIN}", f"bot.{DOMAIN}"
 _SECRETS = {STAYING: "secret; of 'irc' ü", YIELDING: "secret of the bot"}
 _PORT = 5347
 _PING = "{urn:xmpp:ping}ping"
-_PATIENCE = 40.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def test_users_and_a_component_write_to_each_other(site: Site) -> None:
             messages: asyncio.Queue[Any] = asyncio.Queue()
             gateway.add_event_handler("message", messages.put_nowait)
             alice.say(f"#tea@{STAYING}", "is anybody there?")
-            question = await asyncio.wait_for(messages.get(), _PATIENCE)
+            question = await asyncio.wait_for(messages.get(), PATIENCE)
             assert (question["from"].bare, question["to"].bare) == (ALICE, f"#tea@{STAYING}")
             assert question["body"] == "is anybody there?"
             gateway.send_message(mto=alice.boundjid, mfrom=f"#tea@{STAYING}/juliet", mbody="I am", mtype="chat")
@@ -91,7 +90,7 @@ async def answers(site: Site, component: Gateway) -> bool:
     component.add_event_handler("message", asked.put_nowait)
     async with connected(site.server.port(), ALICE, ALICE_PASSWORD, site.certificate) as alice:
         alice.say(component.boundjid.bare, "are you there?")
-        return str((await asyncio.wait_for(asked.get(), _PATIENCE))["body"]) == "are you there?"
+        return str((await asyncio.wait_for(asked.get(), PATIENCE))["body"]) == "are you there?"
 
 
 def test_the_older_connection_stays_by_default(site: Site) -> None:
@@ -112,7 +111,7 @@ def test_the_newer_connection_takes_over_where_that_is_wanted(site: Site) -> Non
             attached(site.port, YIELDING, _SECRETS[YIELDING]) as first,
             attached(site.port, YIELDING, _SECRETS[YIELDING]) as second,
         ):
-            assert await asyncio.wait_for(first.stream_errors.get(), _PATIENCE) == "conflict"
+            assert await asyncio.wait_for(first.stream_errors.get(), PATIENCE) == "conflict"
             assert await answers(site, second)
 
     asyncio.run(scenario())
@@ -147,7 +146,7 @@ def test_a_component_speaks_for_itself_only(site: Site) -> None:
                 attached(site.port, STAYING, _SECRETS[STAYING]) as gateway,
             ):
                 gateway.send_message(mto=slixmpp.JID(ALICE), mfrom=sender, mbody="it was me", mtype="chat")
-                assert await asyncio.wait_for(gateway.stream_errors.get(), _PATIENCE) == "invalid-from"
+                assert await asyncio.wait_for(gateway.stream_errors.get(), PATIENCE) == "invalid-from"
                 await alice.catch_up()
                 assert alice.messages.empty()
 

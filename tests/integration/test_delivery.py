@@ -18,11 +18,11 @@ from slixmpp.exceptions import IqError
 from tests.integration import streams
 from tests.integration.clients import Client, Watch, connected
 from tests.integration.conftest import Images
+from tests.integration.containers import PATIENCE
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server, serving
 
 (ALICE, ALICE_PASSWORD), (BOB, BOB_PASSWORD) = ACCOUNTS.items()
 _STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
-_PATIENCE = 40.0  # seconds
 
 
 @pytest.fixture(scope="module", params=["debian", "hardened"])
@@ -179,7 +179,7 @@ def test_a_receipt_is_asked_for_and_given(server: Server, certificate: Path) -> 
         ):
             given = alice.upcoming("receipt_received")
             alice.say(bob.boundjid.full, "did you get this?", "<request xmlns='urn:xmpp:receipts'/>")
-            asked = await asyncio.wait_for(bob.messages.get(), _PATIENCE)
+            asked = await asyncio.wait_for(bob.messages.get(), PATIENCE)
             assert (await given)["receipt"] == asked["id"]
 
     asyncio.run(scenario())

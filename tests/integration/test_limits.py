@@ -15,14 +15,13 @@ import slixmpp
 from tests.integration import servers, streams
 from tests.integration.client_exchanges import body
 from tests.integration.clients import Client, Watch
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.rooms import affiliate, enter, leave, new_room, of, open_room
 from tests.integration.scenes import (
     ALICE,
     ALICE_PASSWORD,
     BOB,
     BOB_PASSWORD,
-    PATIENCE,
     Stage,
     condition,
     refusal,

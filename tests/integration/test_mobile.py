@@ -19,7 +19,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.integration import gateways
 from tests.integration.clients import Client, Watch, connected
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.gateways import Gateway
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server, serving
 from tests.integration.streams import CLIENT
@@ -34,7 +34,6 @@ _COMPONENT, _PUBSUB, _FORMS = "jabber:component:accept", "http://jabber.org/prot
 _NOTIFICATION = "{urn:xmpp:push:0}notification"
 _STATUS = f"{{{CLIENT}}}status"
 _DELAY = "{urn:xmpp:delay}delay"
-_PATIENCE = 40.0  # seconds
 
 
 @dataclass
@@ -122,7 +121,7 @@ async def inactive(phones: Phones) -> AsyncIterator[Scene]:
         await phone.catch_up()
         phone.plugin[STATE].send_inactive()
         # Whatever it sent to ask whether this has arrived would end the silence.
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while "inactive" not in await asyncio.to_thread(phones.server.shell, f"c2s:show('{owner}', 'jid csi')"):
                 await asyncio.sleep(0.05)
         yield Scene(alice, phone, desk, (Watch(phone, "presence"), Watch(phone, "message")), Watch(desk, "presence"))
@@ -226,7 +225,7 @@ class PushService:
 
     async def next(self, count: int = 1) -> dict[str, ET.Element]:
         """The next notifications, by device."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             return dict([await self.notifications.get() for _ in range(count)])
 
 

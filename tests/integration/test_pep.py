@@ -14,7 +14,8 @@ import pytest
 from tests.integration import streams
 from tests.integration.client_exchanges import befriend, publish
 from tests.integration.clients import Client, Watch
-from tests.integration.scenes import ALICE, BOB, PATIENCE, Stage, refusal, words
+from tests.integration.containers import PATIENCE
+from tests.integration.scenes import ALICE, BOB, Stage, refusal, words
 
 PUBSUB = "http://jabber.org/protocol/pubsub"
 BOOKMARKS, OLD_BOOKMARKS = "urn:xmpp:bookmarks:1", "storage:bookmarks"

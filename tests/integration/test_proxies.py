@@ -22,7 +22,7 @@ from tests.integration import servers, streams, web
 from tests.integration.authority import Authority
 from tests.integration.clients import connected
 from tests.integration.conftest import Images
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.networks import Network, network
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.streams import Stream, WebSocket
@@ -36,7 +36,6 @@ _PROSODY, _NGINX = 2, 3  # members of the network
 _LOOPBACKS = ("127.0.0.1", "::1")
 _SAME = f"files.{DOMAIN}"  # an upload service whose files have addresses of the domain itself
 _CLAIMED = "203.0.113.7"  # an address that nobody here has
-_PATIENCE = 40.0  # seconds
 _RELATIONS = {
     "urn:xmpp:alt-connections:xbosh": f"https://{DOMAIN}/http-bind",
     "urn:xmpp:alt-connections:websocket": f"wss://{DOMAIN}/xmpp-websocket",
@@ -170,7 +169,7 @@ def test_a_client_cannot_say_that_it_is_encrypted(site: Site) -> None:
         f"<body xmlns='{web.BINDING}' rid='1' to='{DOMAIN}' wait='1' hold='1' ver='1.11' xmlns:xmpp='urn:xmpp:xbosh'"
         " xmpp:version='1.0'/>"
     )
-    with socket.create_connection(("127.0.0.1", site.server.port(5280)), timeout=_PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", site.server.port(5280)), timeout=PATIENCE) as connection:
         connection.sendall(
             f"POST /http-bind HTTP/1.1\r\nHost: {DOMAIN}\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: {_CLAIMED}\r\n"
             f"Connection: close\r\nContent-Length: {len(request)}\r\n\r\n{request}".encode()
@@ -217,7 +216,7 @@ def test_uploads_need_no_name_of_their_own(site: Site) -> None:
 
 
 def test_http_leads_to_https(site: Site) -> None:
-    with socket.create_connection(("127.0.0.1", site.proxy.port(nginx.HTTP)), timeout=_PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", site.proxy.port(nginx.HTTP)), timeout=PATIENCE) as connection:
         connection.sendall(f"GET /a?b HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     assert "308" in answer.splitlines()[0]
@@ -242,7 +241,7 @@ def test_servers_come_through_a_stream(site: Site) -> None:
 
 def test_nobody_else_uses_the_ports_for_proxies(site: Site) -> None:
     """Else everybody could claim any address (PROXY protocol, 2)."""
-    with socket.create_connection(("127.0.0.1", site.server.port(15222)), timeout=_PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", site.server.port(15222)), timeout=PATIENCE) as connection:
         header = f"<stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' xmlns:stream='{streams.STREAMS}'>"
         connection.sendall(f"PROXY TCP4 {_CLAIMED} 192.0.2.1 1 5222\r\n{header}".encode())
         assert connection.recv(4096) == b""

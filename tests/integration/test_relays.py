@@ -22,7 +22,7 @@ from slixmpp.exceptions import IqError
 from tests.integration import servers
 from tests.integration.clients import Client, connected
 from tests.integration.conftest import Images
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.gateways import ask, attached
 from tests.integration.networks import network
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
@@ -35,7 +35,6 @@ _SERVICES = "urn:xmpp:extdisco:2"
 _BYTESTREAMS = "http://jabber.org/protocol/bytestreams"
 _PROSODY, _COTURN = 2, 3  # members of the network
 _SHORT = 1  # second for which credentials of the service over TCP are good
-_PATIENCE = 40.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def relays(
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, _PATIENCE))
+    asyncio.run(asyncio.wait_for(scenario, PATIENCE))
 
 
 # ---- The file transfer proxy
@@ -110,7 +109,7 @@ def test_two_clients_send_a_file_through_the_proxy(relays: Relays) -> None:
     async def scenario() -> None:
         async with relays.users() as (alice, bob):
             sent, received = Bytes(alice), Bytes(bob)
-            stream = await sent.plugin.handshake(bob.boundjid.full, timeout=_PATIENCE)
+            stream = await sent.plugin.handshake(bob.boundjid.full, timeout=PATIENCE)
             assert stream is not None, "the proxy was not found"
             await stream.write(content)
             other = await received.stream
@@ -129,7 +128,7 @@ def test_the_proxy_activates_only_what_is_connected(relays: Relays) -> None:
         async with relays.users() as (alice, bob):
             plugin = Bytes(alice).plugin
             with pytest.raises(IqError, match="item-not-found"):
-                await plugin.activate(PROXY, "nothing", bob.boundjid.full, timeout=_PATIENCE)
+                await plugin.activate(PROXY, "nothing", bob.boundjid.full, timeout=PATIENCE)
 
     run(scenario())
 

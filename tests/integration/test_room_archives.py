@@ -9,8 +9,9 @@ from typing import Any
 import slixmpp
 
 from tests.integration.clients import Client
+from tests.integration.containers import PATIENCE
 from tests.integration.rooms import configure, enter, open_room, say
-from tests.integration.scenes import PATIENCE, Stage, refusal
+from tests.integration.scenes import Stage, refusal
 
 
 async def read(client: Client, room: slixmpp.JID, **options: Any) -> list[str]:

@@ -11,6 +11,7 @@ import slixmpp
 
 from tests.integration.client_exchanges import body
 from tests.integration.clients import Client, Watch
+from tests.integration.containers import PATIENCE
 from tests.integration.rooms import (
     MUC,
     affiliate,
@@ -24,7 +25,7 @@ from tests.integration.rooms import (
     say,
     standing,
 )  # fmt: skip
-from tests.integration.scenes import ALICE, BOB, PATIENCE, Stage, condition, refusal, words
+from tests.integration.scenes import ALICE, BOB, Stage, condition, refusal, words
 
 DENIED = ("forbidden", "not-allowed")  # XEP-0045, 5.2: which one depends on who asks for what
 

@@ -12,6 +12,7 @@ import slixmpp
 from tests.integration import rooms
 from tests.integration.client_exchanges import ROOMS, body
 from tests.integration.clients import Client, Watch
+from tests.integration.containers import PATIENCE
 from tests.integration.rooms import (
     MUC,
     codes,
@@ -25,7 +26,7 @@ from tests.integration.rooms import (
     say,
     standing,
 )  # fmt: skip
-from tests.integration.scenes import ALICE, BOB, PATIENCE, Stage, condition, refusal, words
+from tests.integration.scenes import ALICE, BOB, Stage, condition, refusal, words
 
 OCCUPANT = "{urn:xmpp:occupant-id:0}occupant-id"
 

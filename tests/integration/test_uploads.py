@@ -20,7 +20,7 @@ from slixmpp.xmlstream.matcher import MatcherId
 
 from tests.integration import servers, streams, web
 from tests.integration.clients import connected
-from tests.integration.containers import LoadedImage
+from tests.integration.containers import PATIENCE, LoadedImage
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.uploads import NAMESPACE, UPLOADS, Slot, ask_for_slot
 
@@ -41,7 +41,6 @@ _ENVIRONMENT = {
     "PROSODY_OPTION_CRON_CHECK_DELAY": "1",
 }
 _ORIGIN = "https://web.example"
-_PATIENCE = 40  # seconds
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ def test_a_type_cannot_be_more_than_one_header(store: Store, service: str) -> No
                 f"<iq type='get' id='slot' to='{service}'><request xmlns='{NAMESPACE}' filename='a.png' size='5'"
                 f" content-type='{content_type}'/></iq>"
             )
-            answer = await waiter.wait(_PATIENCE)
+            answer = await waiter.wait(int(PATIENCE))
             assert answer is not None
             return streams.text_of(answer.xml)
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from tests.integration import streams
+from tests.integration.containers import PATIENCE
 
 BINDING = "http://jabber.org/protocol/httpbind"
-_PATIENCE = 40.0  # seconds; emulated processors are slow
 
 
 def answer(
@@ -25,7 +25,7 @@ def answer(
 ) -> httpx.Response:
     """The answer to a request for a URL, sent to a port of this machine; the host of the URL has to be certified."""
     wanted = httpx.URL(url)
-    with httpx.Client(verify=streams.trusting(certificate), timeout=_PATIENCE, trust_env=False) as client:
+    with httpx.Client(verify=streams.trusting(certificate), timeout=PATIENCE, trust_env=False) as client:
         return client.request(
             method,
             wanted.copy_with(host="127.0.0.1", port=port),

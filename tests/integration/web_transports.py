@@ -16,11 +16,11 @@ from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, Tex
 
 from tests.integration import streams
 from tests.integration.clients import Client
+from tests.integration.containers import PATIENCE
 from tests.integration.web import BINDING
 
 _BEGIN = f"<stream:stream xmlns='{streams.CLIENT}' xmlns:stream='{streams.STREAMS}' version='1.0' id='1'>"
 _END = "</stream:stream>"
-_PATIENCE = 40.0  # seconds
 
 
 class Translation(asyncio.Transport, ABC):
@@ -219,7 +219,7 @@ class WebSocketClient(Client):
         domain = str(self.boundjid.domain)
         reader, writer = await asyncio.open_connection(host, port, ssl=self.get_ssl_context(), server_hostname=domain)
         translation = WebSocketTranslation(self, domain, reader, writer)
-        assert await asyncio.wait_for(translation.agreed, _PATIENCE) == "xmpp", "the server did not agree to xmpp"
+        assert await asyncio.wait_for(translation.agreed, PATIENCE) == "xmpp", "the server did not agree to xmpp"
         self.connection_made(translation)
         return True
 
@@ -229,7 +229,7 @@ class BoshClient(Client):
 
     async def _attempt_connection(self, host: str, port: int, tls: bool, server_hostname: str | None) -> bool:
         domain, address = str(self.boundjid.domain), httpx.URL(f"https://{host}:{port}/http-bind")
-        web = httpx.AsyncClient(verify=self.get_ssl_context(), timeout=_PATIENCE, trust_env=False)
+        web = httpx.AsyncClient(verify=self.get_ssl_context(), timeout=PATIENCE, trust_env=False)
         self.add_event_handler("disconnected", lambda _reason: asyncio.ensure_future(web.aclose()), disposable=True)
         self.connection_made(await BoshTranslation.over(self, domain, web, address))
         return True
