@@ -122,7 +122,7 @@ def engine(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure, and write docs/benchmarks.md and docs/sizes.md: `-- [sizes|builds|starts ...]`."""
+    """Measure, and write docs/benchmarks.md, load.md and sizes.md: `-- [sizes|builds|starts|load ...]`."""
     run(session, "python", "-m", "tests.bench", *session.posargs)
 
 

@@ -1,4 +1,4 @@
-"""python -m tests.bench [builds|starts|sizes ...]: measure, print, write docs/benchmarks.md and sizes.md."""
+"""python -m tests.bench [builds|starts|sizes|load ...]: measure, print, write docs/benchmarks.md, sizes.md, load.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from scripts import engine, errors, paths
 from scripts.console import console, table
-from tests.bench import builds, sizes, starts
+from tests.bench import builds, load, sizes, starts
 from tests.bench.rows import Row
 
 _SECTIONS = {"builds": builds.rows, "starts": starts.rows}
@@ -21,15 +21,25 @@ def main(arguments: Sequence[str]) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description="Measure, against references in the same run.")
     parser.add_argument(
-        "sections", nargs="*", choices=[*_SECTIONS, "sizes", []], help="what to measure (default: everything)"
+        "sections", nargs="*", choices=[*_SECTIONS, "sizes", "load", []], help="what to measure (default: everything)"
     )
-    sections = parser.parse_args(arguments).sections or [*_SECTIONS, "sizes"]
+    parser.add_argument("--clients", type=int, default=load.CLIENTS, help="of the load test (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=load.ROUNDS, help="of the load test, at least 5 (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    sections = options.sections or [*_SECTIONS, "sizes", "load"]
     if "sizes" in sections:
         sizes.write()
         sections.remove("sizes")
     if not sections:
         return
     tool = engine.find()
+    if "load" in sections:
+        load.write(tool, options.clients, options.rounds)
+        sections.remove("load")
+    if not sections:
+        return
     found: list[Row] = []
     for section in sections:
         for row in _SECTIONS[section](tool):
@@ -49,7 +59,7 @@ def _page(found: Sequence[Row], version: str) -> str:
         "# Benchmarks",
         "",
         "Written by `scripts/nox -s bench`. Timings are noisy: look at the ratios, both sides of which were measured",
-        "in one run on one machine.",
+        "in one run on one machine. What a server takes under load is on a page of its own: [load](load.md).",
         "",
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine}.",
         "",

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -82,9 +82,13 @@ class Bare:
         self._layers = ":".join(map(str, [own, *reversed(_unpacked(layout, scratch))]))
 
     @contextmanager
-    def prepared(self) -> Iterator[subprocess.Popen[str]]:
-        """A process that becomes the server when `begin` is called, and is stopped in the end."""
+    def prepared(self, enter: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+        """A process that becomes the server when `begin` is called, and is stopped in the end.
+
+        `enter` is a command before it, to be somewhere else, as nsenter(1) does.
+        """
         command = [
+            *enter,
             *("unshare", "--mount", "--pid", "--fork", "/bin/sh", "-c", _BARE, "sh"),
             *(str(self._root), self._layers, str(self._data), str(self.log)),
             *("/usr/bin/lua5.4", "/usr/bin/prosody", "-F"),

@@ -96,13 +96,13 @@ def _contained(client: docker.DockerClient, server: Server, certificate: Path) -
     try:
         seconds = _until_login(container.start, certificate, lambda: container.logs().decode(errors="replace"))
         # The first process of a container passes signals on; the server is its only child.
-        (identifier,) = children(_first_process(container))
+        (identifier,) = children(first_process(container))
         return _Start(seconds, _idle_memory(identifier))
     finally:
         container.remove(force=True)
 
 
-def _first_process(container: Container) -> int:
+def first_process(container: Container) -> int:
     """Its number on this machine. The engine tells the one that it sees itself, and may have processes of its own."""
     container.reload()
     seen = str(container.attrs["State"]["Pid"])
@@ -167,12 +167,17 @@ def _idle_memory(identifier: int) -> float:
     """
     worked, since, deadline = -1, time.monotonic(), time.monotonic() + _PATIENCE
     while time.monotonic() - since < _QUIET:
-        work = _ticks(identifier)
+        work = ticks(identifier)
         if work != worked:
             worked, since = work, time.monotonic()
         if time.monotonic() > deadline:
             raise TimeoutError("the server does not come to rest")
         time.sleep(0.1)
+    return resident(identifier)
+
+
+def resident(identifier: int) -> float:
+    """Resident MiB of a process."""
     for line in Path(f"/proc/{identifier}/smaps_rollup").read_text().splitlines():
         name, _, rest = line.partition(":")
         if name == "Rss":
@@ -180,7 +185,7 @@ def _idle_memory(identifier: int) -> float:
     raise LookupError(f"/proc/{identifier}/smaps_rollup has no Rss")
 
 
-def _ticks(identifier: int) -> int:
+def ticks(identifier: int) -> int:
     """Processor time that a process has used, in ticks (proc(5): the 14th and 15th field, utime and stime)."""
     fields = Path(f"/proc/{identifier}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
