@@ -63,7 +63,11 @@ s2s_ssl = { cafile = "/etc/ssl/certs/ca-certificates.crt" }
 s2s_direct_tls_ssl = { cafile = "/etc/ssl/certs/ca-certificates.crt" }
 client_https_ssl = { cafile = "/etc/ssl/certs/ca-certificates.crt" }
 use_dane = false
-unbound = { resolvconf = true, hoststxt = true }
+unbound = {
+	resolvconf = true;
+	hoststxt = true;
+	options = { ["infra-cache-max-rtt:"] = "4000"; ["infra-host-ttl:"] = "5" };
+}
 
 limits = {
 	c2s = { rate = "10kb/s" };
