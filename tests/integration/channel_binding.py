@@ -49,7 +49,7 @@ class BoundStream(Stream):
         context.set_verify(SSL.VERIFY_PEER)
         # OpenSSL wants a socket that blocks; the kernel's own timeout keeps it from waiting for ever (socket(7)).
         self._socket.setblocking(True)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(PATIENCE), 0))
         secured = SSL.Connection(context, self._socket)
         secured.set_tlsext_host_name(self._domain.encode())
         secured.set_connect_state()

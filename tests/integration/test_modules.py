@@ -379,7 +379,9 @@ def test_a_broken_module_that_loads_is_broken_in_use(
         trouble = re.compile(BROKEN_IN_USE[name][1])
         assert not trouble.search(run_broken(server, name) if name != "auth_oauthbearer" else "")
         shell(server, f'module:load("{name}", "{PLACES[module.scope]}")')
-        assert trouble.search(run_broken(server, name))
+        seen = run_broken(server, name)
+        # The log of a container may come later than the answer of the shell.
+        server.wait_for(lambda: bool(trouble.search(seen + server.log())), f"{trouble.pattern} is seen")
 
 
 def test_a_rule_of_broken_restricted_rooms_fails_for_exceptions_too(
