@@ -19,6 +19,7 @@ from scripts.platforms import Platform
 
 # What the image promises to run under, and the tests therefore always use.
 CONFINED: dict[str, Any] = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+_LOG_DELAY = 5.0  # seconds
 PATIENCE = 60.0  # seconds; emulated processors are slow
 
 
@@ -107,6 +108,15 @@ class Contained:
     def log(self) -> str:
         """What the container has printed so far."""
         return self.running.logs().decode(errors="replace")
+
+    def says(self, text: str) -> bool:
+        """Whether `text` is in the log, or will be in a moment: what is printed takes its time through the engine."""
+        deadline = time.monotonic() + _LOG_DELAY
+        while text not in self.log():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def remove_container(self) -> None:
         """Stop and remove the container, and volumes without a name. If a test failed just now, its log is kept."""

@@ -114,8 +114,8 @@ def test_who_is_in_the_directory_gets_in(server: Server, certificate: Path) -> N
             assert await bob.next_message() == "we are both known"
 
     asyncio.run(scenario())
-    assert f"Authenticated as {ALICE} [prosody:operator]" in server.log()
-    assert f"Authenticated as {BOB} [prosody:registered]" in server.log()
+    assert server.says(f"Authenticated as {ALICE} [prosody:operator]")
+    assert server.says(f"Authenticated as {BOB} [prosody:registered]")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_directory_is_believed_only_with_a_certificate(
     with asking(directory, image, 4, mounts, PROSODY_LDAP_TLS="true") as server:
         with pytest.raises(RefusedError, match="authentication failed"):
             log_in(server.port(), ALICE, ALICE_PASSWORD, server.certificate(tmp_path))
-        assert "LDAP: Connect error" in server.log()
+        assert server.says("LDAP: Connect error")
     with asking(directory, image, 4, mounts, PROSODY_LDAP_TLS="true", LDAPTLS_CACERT=_TRUSTED) as server:
         seen = len(directory.log())
         log_in(server.port(), ALICE, ALICE_PASSWORD, server.certificate(tmp_path))
@@ -215,7 +215,7 @@ def test_a_directory_may_be_late_go_away_and_come_back(directory: Openldap, imag
 
         async def scenario() -> None:
             assert await asyncio.to_thread(refused_within) < _STANDSTILL
-            assert "Can't contact LDAP server" in server.log()
+            assert server.says("Can't contact LDAP server")
             directory.start()
             async with connected(server.port(), ALICE, ALICE_PASSWORD, certificate) as alice:
                 directory.stop()

@@ -248,7 +248,7 @@ def test_a_container_without_any_flag_starts_and_says_what_it_could_do(
     try:
         server.start()
         for _, expected in LOOSE.values():
-            assert f"note: {expected}" in server.log()
+            assert server.says(f"note: {expected}")
     finally:
         server.remove()
 

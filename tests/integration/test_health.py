@@ -225,7 +225,7 @@ def test_a_certificate_that_expires_is_noticed(client: docker.DockerClient, imag
             status, line = check(server)
             assert status == 1
             assert "expired" in line
-            assert "Not ready: certificates" in server.log()
+            assert server.says("Not ready: certificates")
             with Stream(server.port(), DOMAIN) as later, pytest.raises(ssl.SSLCertVerificationError, match="expired"):
                 connect(later)
             earlier.log_in(jid.partition("@")[0], password)

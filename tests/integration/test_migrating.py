@@ -433,7 +433,7 @@ def test_a_database_of_sarasmiseth_is_found_and_kept(place: Place, authority: Au
 
     with started(place, authority, example, **archive) as server:
         assert asyncio.run(read(server)) == [text]
-        assert "prosody.sqlite" in server.log()
+        assert server.says("prosody.sqlite")
         assert " error " not in server.log()
 
 

@@ -329,7 +329,7 @@ def test_the_fewest_capabilities_for_root_are_enough(
         assert_unprivileged(server, 5222, 5222)
         server.running.stop(timeout=30)
         assert server.running.wait()["StatusCode"] == 0, server.log()
-        assert "Shutdown complete" in server.log()
+        assert server.says("Shutdown complete")
 
 
 def test_root_can_look_after_the_server(client: docker.DockerClient, image: LoadedImage) -> None:
