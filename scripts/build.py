@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import re
 import shutil
 import tempfile
 import time
@@ -59,7 +58,7 @@ class Recipe:
     def tags(self) -> tuple[str, str]:
         """Names under which the image is loaded."""
         repository = "prosody" if self.folder == paths.VARIANTS else "prosody-peer"
-        version = re.sub(r"[^\w.-]", "-", self.version)  # some of Debian have a ~, which no tag has
+        version = self.version.replace("~", "-")  # which no tag may have
         return f"{repository}:{self.variant.name}", f"{repository}:{version}-{self.variant.name}"
 
 

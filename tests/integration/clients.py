@@ -24,6 +24,13 @@ class RefusedError(Exception):
     """The server did not let the client in."""
 
 
+async def ask(entity: Any, kind: str, recipient: str | None, payload: ET.Element) -> Any:
+    """Send a query as a client or a component; returns the answer, and raises IqError if it is an error."""
+    query = entity.make_iq(itype=kind, ito=recipient, ifrom=entity.boundjid)
+    query.append(payload)
+    return await query.send(timeout=PATIENCE)
+
+
 class Client(slixmpp.ClientXMPP):
     """A client whose incoming messages wait in a queue; it takes a resource of its own unless `jid` has one."""
 
@@ -71,11 +78,7 @@ class Client(slixmpp.ClientXMPP):
 
     async def ask(self, kind: str, payload: str, to: str | None = None) -> ET.Element:
         """The answer to a request; raises IqError if it is refused."""
-        request = self.make_iq(ito=slixmpp.JID(to) if to else None)
-        request["type"] = kind
-        request.append(streams.parse(payload.encode()))
-        answered: Any = request.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]
-        element: ET.Element = (await answered).xml
+        element: ET.Element = (await ask(self, kind, to, streams.parse(payload.encode()))).xml
         return element
 
     async def catch_up(self) -> None:

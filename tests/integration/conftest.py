@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from filelock import FileLock
 
-from scripts import build, digests, emulation, engine, lock, paths, platforms, variants
+from scripts import build, digests, engine, lock, paths, platforms, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
-from tests.integration import reports, scheduling, servers
+from tests.integration import foreign, reports, scheduling, servers
 from tests.integration.containers import LoadedImage
 from tests.integration.scenes import Stage
 from tests.integration.servers import Server
@@ -48,9 +48,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     scheduling.in_order(items)
     chosen = set(config.getoption("variant") or ())
     if chosen:
-        left_out = [item for item in items if not chosen & scheduling.variants_of(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        wanted = [bool(chosen & scheduling.variants_of(item)) for item in items]
+        config.hook.pytest_deselected(items=[item for item, kept in zip(items, wanted, strict=True) if not kept])
+        items[:] = itertools.compress(items, wanted)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -181,20 +181,15 @@ def _cases() -> Iterator[ParameterSet]:
     """What the tests of `any_image` run against: every locked variant natively, and debian under emulation."""
     for name in lock.locked_names():
         yield pytest.param((name, platforms.native()), id=name)
-    foreign = PLATFORMS["linux/arm64"]
-    yield pytest.param(("debian", foreign), id=f"debian-{foreign.tag}")
+    other = PLATFORMS["linux/arm64"]
+    yield pytest.param(("debian", other), id=f"debian-{other.tag}")
 
 
 @pytest.fixture(scope="session", params=_cases())
 def any_image(request: pytest.FixtureRequest, images: Images) -> Iterator[LoadedImage]:
     """Every variant's image in turn."""
     name, platform = request.param
-    if platform == platforms.native():
-        yield images.load(name)
-        return
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root on Linux can tell the kernel about QEMU")
-    with emulation.emulated(platform):
+    with foreign.runnable(platform):
         yield images.load(name, platform)
 
 

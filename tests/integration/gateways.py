@@ -12,7 +12,7 @@ from slixmpp.xmlstream import ET
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from tests.integration.clients import RefusedError
+from tests.integration.clients import RefusedError, ask
 from tests.integration.containers import PATIENCE
 
 COMPONENT = "jabber:component:accept"
@@ -117,13 +117,6 @@ class Gateway(slixmpp.ComponentXMPP):
             presence = await asyncio.wait_for(self.presences.get(), PATIENCE)
             if presence["from"].bare == sender:
                 return presence
-
-
-async def ask(entity: Any, kind: str, recipient: str | None, payload: ET.Element) -> Any:
-    """Send a query as a client or a component; returns the answer, and raises IqError if it is an error."""
-    query = entity.make_iq(itype=kind, ito=recipient, ifrom=entity.boundjid)
-    query.append(payload)
-    return await query.send(timeout=PATIENCE)
 
 
 @asynccontextmanager

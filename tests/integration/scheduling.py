@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from scripts import variants
 
+_VARIANTS = frozenset(variants.names())
 # Modules whose tests take long, most of it waiting: whoever waits last would keep all others waiting. Longest first.
 LONG = ("test_unicode", "test_certificates", "test_modules", "test_environment")
 # Modules whose tests have no server in common: each function may run anywhere.
@@ -29,7 +30,7 @@ def scope(nodeid: str) -> str:
     if module.rpartition("/")[2].removesuffix(".py") in INDEPENDENT:
         return f"{module}::{function}"
     first = parameters.rstrip("]").partition("-")[0]
-    return f"{module}[{first}]" if first in variants.names() else module
+    return f"{module}[{first}]" if first in _VARIANTS else module
 
 
 def variants_of(item: pytest.Item) -> set[str]:
@@ -42,7 +43,7 @@ def variants_of(item: pytest.Item) -> set[str]:
     parameters = chosen.params.values() if chosen else ()
     for parameter in parameters:
         name = parameter[0] if isinstance(parameter, tuple) and parameter else parameter
-        if name in variants.names():
+        if name in _VARIANTS:
             marked.add(name)
     if "hardened" in getattr(item, "fixturenames", ()):
         marked.add("hardened")

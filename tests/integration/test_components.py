@@ -15,9 +15,9 @@ import slixmpp
 from slixmpp.exceptions import IqError
 
 from tests.integration import servers
-from tests.integration.clients import RefusedError, connected
+from tests.integration.clients import RefusedError, ask, connected
 from tests.integration.containers import PATIENCE, LoadedImage
-from tests.integration.gateways import Gateway, ask, attached
+from tests.integration.gateways import Gateway, attached
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 
 ALICE, ALICE_PASSWORD = next(iter(ACCOUNTS.items()))

@@ -25,10 +25,10 @@ from slixmpp.xmlstream import ET
 from scripts import paths, variants
 from tests.integration import browsers, servers
 from tests.integration.authority import Authority
-from tests.integration.clients import RefusedError, connected, log_in
+from tests.integration.clients import RefusedError, ask, connected, log_in
 from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage
-from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, ask, attached
+from tests.integration.gateways import CLIENT, COMPONENT, PRIVILEGE, Gateway, attached
 from tests.integration.registration import Registration
 from tests.integration.servers import Server
 from tests.integration.web_client import WebClient

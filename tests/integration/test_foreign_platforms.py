@@ -7,10 +7,8 @@ is to be suspected, the emulator or the image.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
-import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +19,9 @@ import docker
 import pytest
 import slixmpp
 
-from scripts import emulation, platforms, variants
+from scripts import platforms, variants
 from scripts.platforms import PLATFORMS, Platform
+from tests.integration import foreign
 from tests.integration.client_exchanges import BY_DEFAULT, perform
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images
@@ -87,16 +86,13 @@ class Servers:
 
     def _start(self, variant: str, platform: Platform) -> Server:
         image = self._images.load(variant, platform)
-        if emulation.needed(platform):
-            self._running.enter_context(emulation.emulated(platform))
+        self._running.enter_context(foreign.runnable(platform))
         return self._running.enter_context(serving(self._client, image, {"ports": PORTS}))
 
 
 @pytest.fixture(scope="module")
 def foreign_servers(client: docker.DockerClient, images: Images) -> Iterator[Servers]:
     """The servers of all cases, each started once."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root on Linux can tell the kernel about QEMU")
     with ExitStack() as running:
         yield Servers(client, images, running)
 

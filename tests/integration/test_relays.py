@@ -20,10 +20,10 @@ import pytest
 from slixmpp.exceptions import IqError
 
 from tests.integration import servers
-from tests.integration.clients import Client, connected
+from tests.integration.clients import Client, ask, connected
 from tests.integration.conftest import Images
 from tests.integration.containers import PATIENCE, LoadedImage
-from tests.integration.gateways import ask, attached
+from tests.integration.gateways import attached
 from tests.integration.networks import network
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.peers import coturn

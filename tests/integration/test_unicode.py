@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import docker
 import pytest
 
-from scripts import emulation, fetch, paths, platforms, toolset
+from scripts import fetch, paths, platforms, toolset
 from scripts.platforms import PLATFORMS, Platform
-from tests.integration import servers
+from tests.integration import foreign, servers
 from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage, Outcome
 
@@ -27,9 +24,7 @@ FUNCTIONS = ["nameprep", "nodeprep", "resourceprep", "saslprep", "idna", "skelet
 def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """Platforms in turn: that of this machine, the usual other one, and one with the other order of bytes."""
     found = PLATFORMS[request.param]
-    if found != platforms.native() and (sys.platform != "linux" or os.geteuid() != 0):
-        pytest.skip("only root on Linux can tell the kernel about QEMU")
-    with nullcontext() if found == platforms.native() else emulation.emulated(found):
+    with foreign.runnable(found):
         yield found
 
 

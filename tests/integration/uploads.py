@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from tests.integration import streams
-from tests.integration.clients import Client
-from tests.integration.gateways import ask
+from tests.integration.clients import Client, ask
 from tests.integration.servers import DOMAIN
 
 NAMESPACE = "urn:xmpp:http:upload:0"
