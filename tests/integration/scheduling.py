@@ -9,7 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from scripts import variants
 
-_VARIANTS = frozenset(variants.names())
+_VARIANTS = variants.names()
 # Modules whose tests take long, most of it waiting: whoever waits last would keep all others waiting. Longest first.
 LONG = ("test_unicode", "test_certificates", "test_modules", "test_environment")
 # Modules whose tests have no server in common: each function may run anywhere.

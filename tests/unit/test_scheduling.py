@@ -1,0 +1,43 @@
+"""Which integration tests a variant has, and which run in the same process; nothing of them is run here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from scripts import paths
+from tests.integration import scheduling
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "scope"),
+    [
+        ("tests/integration/test_roster.py::test_it", "tests/integration/test_roster.py"),
+        ("tests/integration/test_roster.py::test_it[some-case]", "tests/integration/test_roster.py"),
+        ("tests/integration/test_messages.py::test_it[jitsi]", "tests/integration/test_messages.py[jitsi]"),
+        ("tests/integration/test_messages.py::test_it[debian-arm64]", "tests/integration/test_messages.py[debian]"),
+        ("tests/integration/test_modules.py::test_it[mam]", "tests/integration/test_modules.py::test_it"),
+    ],
+)
+def test_tests_of_one_server_run_in_one_process(nodeid: str, scope: str) -> None:
+    assert scheduling.scope(nodeid) == scope
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there", "not_there"),
+    [
+        (["--variant", "jitsi", "-k", "moderation"], "test_jitsi.py::test_moderation", "test_room_moderation.py"),
+        (["--variant", "hardened"], "test_hardened_tls.py::", "test_storage.py::"),
+        (["--variant", "dev", "--variant", "debian"], "test_storage.py::", "test_hardened_tls.py::"),
+    ],
+)
+def test_a_variant_has_the_tests_that_are_of_its_image(arguments: list[str], there: str, not_there: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/integration", "--collect-only", "-q", *arguments],
+        cwd=paths.ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert there in done.stdout
+    assert not_there not in done.stdout
