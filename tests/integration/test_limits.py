@@ -122,7 +122,7 @@ def _largest(limits: Any) -> int:
     return int(limits.findtext("{urn:xmpp:stream-limits:0}max-bytes"))
 
 
-@pytest.mark.parametrize("size", [STANZA - 1000, 2 * STANZA])
+@pytest.mark.parametrize("size", [STANZA - 1000, STANZA + 1000])
 def test_a_stanza_has_a_largest_size(stage: Stage, size: int) -> None:
     """One below is delivered; one above ends the stream, and nobody gets it."""
     with logged_in(stage, BOB, BOB_PASSWORD) as sender:
@@ -140,7 +140,8 @@ def test_a_stanza_has_a_largest_size(stage: Stage, size: int) -> None:
 def test_who_is_not_logged_in_may_send_less(stage: Stage) -> None:
     with Stream(stage.server.port(), DOMAIN) as stream:
         stream.open()
-        stream.send(f"<iq type='get' id='big'><query xmlns='jabber:iq:register'>{'x' * 19_000}</query></iq>")
+        # Not so much that some is still unread when the server closes: the network would then drop what it said last.
+        stream.send(f"<iq type='get' id='big'><query xmlns='jabber:iq:register'>{'x' * 12_000}</query></iq>")
         assert _stream_error(stream.read()) == "policy-violation"
 
 
