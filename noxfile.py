@@ -65,11 +65,14 @@ def integration(session: nox.Session) -> None:
     """Test the built images with real clients and servers: `-- [VARIANT ...] [ARGUMENTS]`; the latter go to pytest."""
     # Only what comes first names variants: in `-k jitsi` it does not.
     chosen = [*itertools.takewhile(lambda name: (ROOT / "variants" / f"{name}.yaml").is_file(), session.posargs)]
+    arguments = session.posargs[len(chosen) :]
+    # Files and tests may be named as pytest names them. Without any, all are meant.
+    folders = [] if any(word.startswith("tests/") for word in arguments) else ["tests/integration"]
     reports = ROOT / "dist" / "test-artifacts"
     run(
-        session, "pytest", "tests/integration", "-n", WORKERS, f"--junitxml={reports / 'integration.xml'}",
+        session, "pytest", *folders, "-n", WORKERS, f"--junitxml={reports / 'integration.xml'}",
         f"--html={reports / 'integration.html'}", "--self-contained-html",
-        *(f"--variant={name}" for name in chosen), *session.posargs[len(chosen) :],
+        *(f"--variant={name}" for name in chosen), *arguments,
     )  # fmt: skip
 
 

@@ -14,12 +14,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import docker
+import psutil
 from filelock import FileLock, Timeout
 from python_on_whales.exceptions import DockerException
 
@@ -141,10 +142,11 @@ def build(
         with console.status(f"Building {name}") as status:
             recent: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
             try:
-                for line in _buildx(found, targets, tool, contexts, layout, cache=cache):
-                    recent.append(line.rstrip())
-                    if line.startswith("#") and " [" in line:
-                        status.update(f"Building {name}: {line.rstrip()[:100]}")
+                with _none_outlives():
+                    for line in _buildx(found, targets, tool, contexts, layout, cache=cache):
+                        recent.append(line.rstrip())
+                        if line.startswith("#") and " [" in line:
+                            status.update(f"Building {name}: {line.rstrip()[:100]}")
             except DockerException as error:
                 raise BuildError(
                     f"BuildKit could not build {name}. The end of its log:\n" + "\n".join(recent)
@@ -154,6 +156,24 @@ def build(
             task = progress.add_task(f"Packing {name}", total=len(targets) * len(layers))
             level = oci.SMALLEST if found.folder == paths.VARIANTS else oci.FASTEST
             return oci.canonicalise(layout, folder, layers, level=level, advance=lambda: progress.advance(task))
+
+
+@contextmanager
+def _none_outlives() -> Iterator[None]:
+    """End the processes that were started within and still run.
+
+    An interrupt leaves Docker's client alone, which goes on to write where the layout was to be.
+    """
+    this = psutil.Process()
+    before = set(this.children(recursive=True))
+    try:
+        yield
+    finally:
+        started = set(this.children(recursive=True)) - before
+        for process in started:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(started)
 
 
 def _buildx(

@@ -109,10 +109,13 @@ class Contained:
         """What the container has printed so far."""
         return self.running.logs().decode(errors="replace")
 
-    def says(self, text: str) -> bool:
-        """Whether `text` is in the log, or will be in a moment: what is printed takes its time through the engine."""
+    def says(self, text: str, after: int = 0) -> bool:
+        """Whether `text` is in the log, or will be in a moment: what is printed takes its time through the engine.
+
+        What is not looked at are the first `after` characters.
+        """
         deadline = time.monotonic() + _LOG_DELAY
-        while text not in self.log():
+        while text not in self.log()[after:]:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)

@@ -55,6 +55,13 @@ class Server(Contained):
         """The domain served."""
         return self.environment.get("PROSODY_DOMAIN") or self.environment.get("XMPP_DOMAIN", DOMAIN)
 
+    @property
+    def address(self) -> str:
+        """Its IPv4 address on the engine's own network, which this machine reaches."""
+        self.running.reload()
+        (network,) = self.running.attrs["NetworkSettings"]["Networks"].values()
+        return str(network["IPAddress"])
+
     def accepts_clients(self) -> bool:
         """Whether the server answers a client's stream header with its features."""
         try:

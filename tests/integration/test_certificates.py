@@ -258,6 +258,7 @@ def test_a_layout_is_served_with_its_chain(
     with serving(client, image, folder) as server:
         assert serials(server, authority) == [pair.serial] * 3
         assert serial(server, _HTTPS, authority, UPLOADS) == pair.serial
+        assert server.says(f"certificate of {DOMAIN}:")
         line = next(line for line in server.log().splitlines() if f"certificate of {DOMAIN}:" in line)
         assert source in line
         assert "89 days left" in line
@@ -443,6 +444,7 @@ def test_the_log_and_the_metrics_tell_when_a_certificate_expires(
     put(folder, _plain(pair))
     with serving(client, image, folder) as server:
         assert serials(server, None) == [pair.serial] * 3
+        assert server.says(message), server.log()
         lines = [line for line in server.log().splitlines() if message in line]
         assert len(lines) == 1, server.log()
         assert level in lines[0]

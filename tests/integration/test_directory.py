@@ -193,13 +193,13 @@ def test_a_directory_is_believed_only_with_a_certificate(
     with asking(directory, image, 4, mounts, PROSODY_LDAP_TLS="true", LDAPTLS_CACERT=_TRUSTED) as server:
         seen = len(directory.log())
         log_in(server.port(), ALICE, ALICE_PASSWORD, server.certificate(tmp_path))
-        assert "TLS established" in directory.log()[seen:]
-        assert " STARTTLS" in directory.log()[seen:]
+        assert directory.peer.says("TLS established", seen)
+        assert directory.peer.says(" STARTTLS", seen)
     address = f"ldaps://{openldap.NAME}"
     with asking(directory, image, 4, mounts, PROSODY_LDAP_SERVER=address, LDAPTLS_CACERT=_TRUSTED) as server:
         seen = len(directory.log())
         log_in(server.port(), ALICE, ALICE_PASSWORD, server.certificate(tmp_path))
-        assert "TLS established" in directory.log()[seen:]
+        assert directory.peer.says("TLS established", seen)
 
 
 def test_a_directory_may_be_late_go_away_and_come_back(directory: Openldap, image: LoadedImage, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Scene:
         """Presences that the phone need not see now: they reach the other client alone. Returns their statuses."""
         statuses = [str(uuid.uuid4()) for _ in range(count)]
         for status in statuses:
-            for client in (self.desk, self.phone):
+            for client in (self.phone, self.desk):  # in this order: what the desk sees, the phone has been told
                 self.alice.send_presence(pto=client.boundjid, pstatus=status)
         await self.at_desk.until(lambda stanza: stanza.findtext(_STATUS) == statuses[-1])
         return statuses

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import httpx
@@ -309,6 +310,32 @@ def test_postgresql_is_used_over_verified_tls_only_where_that_is_asked_for(store
             "SELECT DISTINCT ssl FROM pg_stat_ssl NATURAL JOIN pg_stat_activity WHERE client_addr IS NOT NULL"
         )
         assert encrypted == ("" if failing else "t")
+
+
+# Holds the database as another process does that writes.
+_WRITER = """
+local connection = require("DBI").Connect("SQLite3", "/var/lib/prosody/prosody.sqlite")
+connection:prepare("BEGIN EXCLUSIVE"):execute()
+print("begun")
+io.stdout:flush()
+require("socket").sleep(1.5)
+connection:prepare("COMMIT"):execute()
+"""
+
+
+@pytest.mark.parametrize(("patience", "status"), [("20000", 0), ("0", 1)])
+def test_commands_wait_for_other_processes_to_write(
+    client: docker.DockerClient, image: LoadedImage, patience: str, status: int
+) -> None:
+    """From the first statement on: Prosody itself sets SQLite's patience only after it has asked for its tables."""
+    with servers.serving(
+        client, image, PROSODY_SQL_DRIVER="SQLite3", PROSODY_SQLITE_BUSY_TIMEOUT_MS=patience
+    ) as server:
+        writer: Any = server.running.exec_run(["lua5.4", "-e", _WRITER], stream=True).output
+        assert next(writer) == b"begun\n"
+        outcome = server.execute("prosodyctl", "register", "romeo", DOMAIN, _PASSWORD)
+        assert outcome.status == status, outcome
+        assert ("database is locked" in outcome.errors + outcome.output) == bool(status)
 
 
 def test_a_place_that_holds_data_is_not_written_to_unless_told(stored: Stored) -> None:

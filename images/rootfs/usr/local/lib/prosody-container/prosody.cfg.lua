@@ -20,6 +20,9 @@ end
 -- Relative paths in files of conf.d are meant from where other images have their configuration.
 if Lua.prosody then Lua.prosody.paths.config = result.values.PROSODY_CONFIGDIR end
 Lua.require("container.logging").register()
+if result.values.PROSODY_SQL_DRIVER == "SQLite3" then
+	Lua.require("container.database").wait(result.values.PROSODY_SQLITE_BUSY_TIMEOUT_MS or 1000)
+end
 
 local built = result.built
 for name, value in Lua.pairs(built.global.options) do
