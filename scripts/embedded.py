@@ -32,6 +32,7 @@ from scripts.errors import EngineError
 
 # ioctl(2) requests of bridges and interfaces (linux/sockios.h), and the flag that brings an interface up (linux/if.h)
 _SIOCBRADDBR, _SIOCBRDELBR, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x89A0, 0x89A1, 0x8913, 0x8914, 0x1
+_SIOCGIFHWADDR, _SIOCSIFHWADDR = 0x8927, 0x8924
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 _START_PATIENCE = 60.0  # seconds
@@ -263,9 +264,12 @@ def _add_bridge(name: str) -> None:
     """Make a bridge interface; the engine gives it an address."""
     with socket.socket() as handle:
         try:
-            fcntl.ioctl(handle, _SIOCBRADDBR, name.encode() + b"\0")
-        except FileExistsError:
-            pass
+            with contextlib.suppress(FileExistsError):
+                fcntl.ioctl(handle, _SIOCBRADDBR, name.encode() + b"\0")
+            # An address that was set stays. Else a bridge takes the lowest one of its ports, so that with a container
+            # that comes or goes it may change, and what the others send to the old one is lost for seconds.
+            address = fcntl.ioctl(handle, _SIOCGIFHWADDR, struct.pack("16s24x", name.encode()))
+            fcntl.ioctl(handle, _SIOCSIFHWADDR, address)
         except OSError as error:
             raise EngineError(
                 f"The network interface {name} could not be made: {error.strerror}. The embedded engine needs root and"

@@ -90,6 +90,12 @@ def test_a_stop_leaves_nothing_behind(engine: Embedded) -> None:
     assert not engine.stop(), "there was nothing to stop any more"
 
 
+def test_the_bridge_keeps_its_address(engine: Embedded) -> None:
+    """Whatever containers join it or leave: packets to another address than its own are lost."""
+    engine.start()
+    assert Path(f"/sys/class/net/{engine.identity}/addr_assign_type").read_text().strip() == "3", "NET_ADDR_SET"
+
+
 def test_starting_twice_keeps_the_running_one(engine: Embedded) -> None:
     engine.start()
     first = engine.running()
