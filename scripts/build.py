@@ -165,14 +165,16 @@ def _none_outlives() -> Iterator[None]:
     An interrupt leaves Docker's client alone, which goes on to write where the layout was to be.
     """
     this = psutil.Process()
-    before = set(this.children(recursive=True))
+    # Only of children that are new: all containers descend from the engine, which this very process may have started.
+    before = set(this.children())
     try:
         yield
     finally:
-        started = set(this.children(recursive=True)) - before
-        for process in started:
+        started = [child for child in this.children() if child not in before]
+        for child in started:
             with suppress(psutil.NoSuchProcess):
-                process.terminate()
+                for process in [*child.children(recursive=True), child]:
+                    process.terminate()
         psutil.wait_procs(started)
 
 
