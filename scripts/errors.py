@@ -93,6 +93,12 @@ class DiskFullError(UserError):
     exit_status = 19
 
 
+class RegistryError(UserError):
+    """A registry cannot be reached, refuses, or does not have what was asked for."""
+
+    exit_status = 21
+
+
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
