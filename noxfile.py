@@ -119,6 +119,12 @@ def digests(session: nox.Session) -> None:
 
 
 @nox.session
+def vault(session: nox.Session) -> None:
+    """Keep all locked packages as one OCI artifact, or have them from it: `-- push|pull REFERENCE|FOLDER`."""
+    verb(session, "vault")
+
+
+@nox.session
 def engine(session: nox.Session) -> None:
     """Look after the embedded engine: `-- status|stop|remove`."""
     verb(session, "engine")

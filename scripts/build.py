@@ -257,10 +257,7 @@ def packages_folder(locked: Lock, platform: Platform, scratch: Path) -> Path:
     for package in locked.platforms[platform.name]:
         target = folder / package.layer / package.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            target.hardlink_to(fetch.blob(package.sha256))
-        except OSError:  # the cache is on another file system
-            shutil.copyfile(fetch.blob(package.sha256), target)
+        paths.link(fetch.blob(package.sha256), target)
     return folder
 
 

@@ -35,7 +35,7 @@ FASTEST = 1  # for what nobody pulls
 _PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
@@ -109,7 +109,7 @@ def canonicalise(
         def pack(layer: Mapping[str, Any]) -> tuple[str, int]:
             packed = _packed(source, layer, level)
             content_digest = (packed.parent / f"{packed.name}.digest").read_text()
-            _link(packed, _blob(temporary, content_digest))
+            paths.link(packed, _blob(temporary, content_digest))
             advance()
             return content_digest, packed.stat().st_size
 
@@ -124,10 +124,10 @@ def canonicalise(
             {"mediaType": f"{_LAYER}+zstd", "digest": packed[layer["digest"]][0], "size": packed[layer["digest"]][1]}
             for layer in manifest["layers"]
         ]
-        content = _canonical(
+        content = canonical(
             {
                 "schemaVersion": 2,
-                "mediaType": _MANIFEST,
+                "mediaType": MANIFEST,
                 "config": {"mediaType": _CONFIG, "digest": config, "size": len(config_content)},
                 "layers": descriptors,
             }
@@ -141,12 +141,10 @@ def canonicalise(
         described = {"os": "linux", "architecture": platform.architecture}
         if platform.variant:
             described["variant"] = platform.variant
-        entries.append({"mediaType": _MANIFEST, "digest": digest, "size": len(content), "platform": described})
-    index = _canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
+        entries.append({"mediaType": MANIFEST, "digest": digest, "size": len(content), "platform": described})
+    index = canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
     _blob(temporary, digest_of(index)).write_bytes(index)
-    top = {"mediaType": _INDEX, "digest": digest_of(index), "size": len(index)}
-    (temporary / "index.json").write_bytes(_canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [top]}))
-    (temporary / "oci-layout").write_bytes(_canonical({"imageLayoutVersion": "1.0.0"}))
+    write_index(temporary, {"mediaType": _INDEX, "digest": digest_of(index), "size": len(index)})
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -154,6 +152,13 @@ def canonicalise(
     temporary.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     return Layout(target, digest_of(index), tuple(images))
+
+
+def write_index(folder: Path, descriptor: Mapping[str, Any]) -> None:
+    """Make `folder`, which has the blobs, a layout that holds what `descriptor` is of, and nothing else."""
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [descriptor]}
+    paths.write_text(folder / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}).decode())
+    paths.write_text(folder / "index.json", canonical(index).decode())
 
 
 def _configuration(content: bytes, layer_names: Sequence[str]) -> bytes:
@@ -164,7 +169,7 @@ def _configuration(content: bytes, layer_names: Sequence[str]) -> bytes:
     if count != len(layer_names):
         raise BuildError(f"The image has {count} layers instead of {len(layer_names)}: {', '.join(layer_names)}.")
     history = [{"created": value["created"], "created_by": f"COPY /layers/{name}/ /"} for name in layer_names]
-    return _canonical({**kept, "history": history})
+    return canonical({**kept, "history": history})
 
 
 def archive(layout: Layout, image: Image, tags: Sequence[str], stream: io.BufferedIOBase) -> None:
@@ -173,7 +178,7 @@ def archive(layout: Layout, image: Image, tags: Sequence[str], stream: io.Buffer
     It is an OCI layout and, through manifest.json, Docker's own archive (moby image/spec v1.2) at once.
     """
     manifest = json.loads(layout.blob(image.manifest).read_bytes())
-    descriptor = {"mediaType": _MANIFEST, "digest": image.manifest, "size": layout.blob(image.manifest).stat().st_size}
+    descriptor = {"mediaType": MANIFEST, "digest": image.manifest, "size": layout.blob(image.manifest).stat().st_size}
     # containerd names images by annotation, Docker by RepoTags.
     entries = [
         {**descriptor, "annotations": {"io.containerd.image.name": f"docker.io/library/{tag}",
@@ -195,7 +200,7 @@ def archive(layout: Layout, image: Image, tags: Sequence[str], stream: io.Buffer
             ("index.json", {"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}),
             ("manifest.json", docker),
         ):
-            content = _canonical(value)
+            content = canonical(value)
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -266,16 +271,6 @@ def _blob(folder: Path, digest: str) -> Path:
     return folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
-def _link(source: Path, target: Path) -> None:
-    """Hard link, or a copy across file systems."""
-    if target.exists():
-        return
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _canonical(value: Any) -> bytes:
+def canonical(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no blanks (RFC 8785 for the strings and integers that occur here)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
