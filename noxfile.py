@@ -84,8 +84,8 @@ def steadiness(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Lock variants against their archives: `-- [--at INSTANT] [NAME ...]`; prints what changed."""
-    verb(session, "lock")
+    """Lock variants against their archives: `-- [--at INSTANT] [--markdown FILE] [NAME ...]`; tells what changed."""
+    verb(session, "relock")
 
 
 @nox.session

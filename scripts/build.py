@@ -24,7 +24,7 @@ import psutil
 from filelock import FileLock, Timeout
 from python_on_whales.exceptions import DockerException
 
-from scripts import digests, dockerfile, engine, errors, fetch, lock, oci, paths, platforms, toolset, variants
+from scripts import digests, dockerfile, engine, errors, fetch, lock, oci, paths, platforms, relock, toolset, variants
 from scripts.console import console, mebibytes, step_progress, table
 from scripts.documents import nearest
 from scripts.engine import Engine
@@ -95,7 +95,7 @@ def relocked(name: str, folder: Path = paths.VARIANTS) -> Recipe:
     """A recipe made from the archives as they are now, in the scratch folder; nothing committed is touched."""
     target = paths.SCRATCH / "relocked" / name
     variant = variants.load(name, folder)
-    locked = lock.relock([variant], {name: target / "lock.json"}, folder)[name]
+    locked = relock.relock([variant], {name: target / "lock.json"}, folder).locks[name]
     paths.write_text(target / "Dockerfile", dockerfile.expand(variant, locked))
     return Recipe(variant, locked, target / "Dockerfile", committed=False, folder=folder)
 
@@ -110,7 +110,7 @@ def prepare(
     """
     if folder == paths.VARIANTS and not lock.path_of(name).is_file():
         console.print(f"{name} has no lock yet: it is locked first, against its archives as they are now.")
-        lock.relock([variants.load(name)], {name: lock.path_of(name)})
+        relock.relock([variants.load(name)], {name: lock.path_of(name)})
         dockerfile.write(name)
     found = recipe(name, folder)
     try:

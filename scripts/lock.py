@@ -1,38 +1,28 @@
-"""`Variant` -> `Lock`: every package of every platform, by version, path and SHA-256.
-
-    python -m scripts.lock [--at INSTANT] [NAME ...]
-
-locks the named variants (default: all, and the build system's own tools) again, against the archives as they are now
-or as they were at INSTANT. Variants of the same suites are locked together, so that their layers are the same bytes.
-"""
+"""`Variant` -> `Lock`: every package of every platform, by version, path and SHA-256; and the file that keeps it."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-from scripts import documents, errors, fetch, paths, resolve, variants
+from scripts import documents, fetch, paths, resolve, variants
 from scripts.archives import alpine, debian, tarballs
 from scripts.archives.packages import Indexes, Package, Release, fulfils
-from scripts.console import console, step_progress, table
+from scripts.console import console, step_progress
 from scripts.errors import LockError, UsageError
 from scripts.fetch import Item
-from scripts.platforms import PLATFORMS, Platform
+from scripts.platforms import Platform
 from scripts.variants import Tarball, Variant
 
-_FOLDERS = (paths.VARIANTS, paths.TOOLS, paths.PEERS)  # of all that is locked
 _OPTIONAL = ("integrity", "key", "key_sha256")  # not all packages and suites have these
 
 
@@ -263,30 +253,6 @@ def _locked_suite(found: Release) -> LockedSuite:
     return LockedSuite(found.suite.archive, found.name, found.date.isoformat(), found.sha256, *key)
 
 
-def keep_instant(previous: Mapping[str, Lock], locks: Mapping[str, Lock]) -> dict[str, Lock]:
-    """The locks of one family, with the snapshot and epoch of before if no package of any of them changed.
-
-    With these every digest stays. If one changed, all take the new instant: a layer that two variants have in common
-    is only the same layer if its files have the same modification time.
-    """
-    instants = {(found.snapshot, found.epoch, found.suites) for found in previous.values()}
-    changed = any(name not in previous or previous[name].platforms != lock.platforms for name, lock in locks.items())
-    if changed or len(instants) != 1:
-        return dict(locks)
-    ((snapshot, epoch, suites),) = instants
-    return {name: replace(lock, snapshot=snapshot, epoch=epoch, suites=suites) for name, lock in locks.items()}
-
-
-def families(names: Sequence[str], folder: Path) -> list[tuple[Variant, ...]]:
-    """The variants `names` of `folder`, each together with all others that have the same suites."""
-    everyone = [variants.load(name, folder) for name in variants.names(folder)]
-    found = {}
-    for name in names:
-        suites = next(variant.suites for variant in everyone if variant.name == name)
-        found[suites] = tuple(variant for variant in everyone if variant.suites == suites)
-    return list(found.values())
-
-
 Placed = tuple[Package, str]  # a package, and the layer that it goes into
 
 
@@ -413,91 +379,6 @@ def _locked(package: Package, layer: str) -> LockedPackage:
     )
 
 
-def changes(previous: Lock | None, lock: Lock) -> list[tuple[str, str, str, str]]:
-    """Rows (package, platforms, old version, new version) of what differs; "-" for none."""
-    before, after = _versions(previous), _versions(lock)
-    rows: dict[tuple[str, str, str], list[str]] = {}
-    for package, platform in sorted(before.keys() | after.keys()):
-        old, new = before.get((package, platform), "-"), after.get((package, platform), "-")
-        if old != new:
-            rows.setdefault((package, old, new), []).append(platform)
-    everywhere = len(lock.platforms)
-    return [
-        (package, "all" if len(places) == everywhere else ", ".join(places), old, new)
-        for (package, old, new), places in rows.items()
-    ]
-
-
-def _versions(lock: Lock | None) -> dict[tuple[str, str], str]:
-    if lock is None:
-        return {}
-    return {
-        (package.package, platform): package.version
-        for platform, packages in lock.platforms.items()
-        for package in packages
-    }
-
-
-def relock(
-    family: Sequence[Variant], targets: Mapping[str, Path], folder: Path = paths.VARIANTS, *, at: datetime | None = None
-) -> dict[str, Lock]:
-    """Lock variants of the same suites again, write each to its path of `targets`, and print what changed.
-
-    `at` is the instant that the archives are looked at (default: now).
-    """
-    start = time.monotonic()
-    at = at or datetime.now(UTC)
-    previous = {}
-    for variant in family:
-        with contextlib.suppress(LockError):
-            previous[variant.name] = load(variant, path_of(variant.name, folder), stale=True)
-    locks = keep_instant(previous, {variant.name: make(variant, at) for variant in family})
-    for name, lock in locks.items():
-        paths.write_text(targets[name], dump(lock))
-        rows = changes(previous.get(name), lock)
-        if rows:
-            report = table(f"Changes of {name}", "package", "platforms", "old", "new")
-            for row in rows:
-                report.add_row(*row)
-            console.print(report)
-        packages = lock.packages([PLATFORMS[platform] for platform in lock.platforms])
-        total = sum(package.size for package in packages)
-        console.print(
-            f"Locked {name}: {len(lock.platforms)} platforms, {len(packages)} package files,"
-            f" {total / 1048576:.1f} MiB, {len(rows)} changes"
-        )
-    console.print(f"Locked {', '.join(locks)} in {time.monotonic() - start:.1f} s")
-    return locks
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="nox -s lock --", description="Lock variants against their archives.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="variant, set of tools or test peer (default: all)")
-    parser.add_argument(
-        "--at", type=_instant, metavar="INSTANT", help="as the archives were then (20261125T000000Z; default: now)"
-    )
-    options = parser.parse_args(arguments)
-    names = options.names
-    chosen_from = {name: variants.folder_of(name, *_FOLDERS) for name in names}
-    if options.at is not None:
-        _refuse_past([name for name in names if chosen_from[name] == paths.VARIANTS])
-    for folder in _FOLDERS:
-        chosen = [name for name in names if chosen_from[name] == folder]
-        chosen = chosen if names else chosen_by_default(folder, options.at)
-        # Nobody pulls tools and peers, so their layers need not be shared.
-        alone = [(variants.load(name, folder),) for name in chosen]
-        for family in families(chosen, folder) if folder == paths.VARIANTS else alone:
-            targets = {variant.name: path_of(variant.name, folder) for variant in family}
-            relock(family, targets, folder, at=options.at)
-
-
-def _refuse_past(names: Sequence[str]) -> None:
-    for name in names:
-        if variants.load(name).distribution == "alpine":
-            raise UsageError(f"Alpine's archive keeps no past, so {name!r} cannot be locked with --at.")
-
-
 def chosen_by_default(folder: Path, at: datetime | None = None) -> list[str]:
     """Names of what a command without names works on: all that has a lock, and with `at` only what has a past."""
     chosen = locked_names(folder)
@@ -511,11 +392,3 @@ def chosen_by_default(folder: Path, at: datetime | None = None) -> list[str]:
     if at is not None:
         chosen = [name for name in chosen if variants.load(name, folder).distribution != "alpine"]
     return chosen
-
-
-def _instant(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-
-
-if __name__ == "__main__":
-    errors.run(main)

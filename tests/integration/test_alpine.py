@@ -22,7 +22,7 @@ from typing import Any
 import docker
 import pytest
 
-from scripts import build, dockerfile, fetch, lock, mirrors, paths, platforms, variants
+from scripts import build, dockerfile, fetch, lock, mirrors, paths, platforms, relock, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.errors import GoneError
@@ -146,7 +146,7 @@ def test_the_dockerfile_names_every_package_and_is_clean(recipe: Recipe) -> None
 
 def test_what_is_locked_stays_locked(recipe: Recipe) -> None:
     before = lock.path_of("alpine").read_text()
-    lock.relock([variants.load("alpine")], {"alpine": lock.path_of("alpine")})
+    relock.relock([variants.load("alpine")], {"alpine": lock.path_of("alpine")})
     assert lock.path_of("alpine").read_text() == before
 
 

@@ -6,16 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pysequoia
 import pytest
 
-from scripts import mirrors, paths
+from scripts import mirrors, paths, variants
 from scripts.archives import signatures
-from tests.unit import apk, signed, web
+from scripts.variants import Variant
+from tests.unit import apk, locks, signed, web
 
 REFUSING = "http://127.0.0.1:9"  # the discard port, on which nobody listens
 
@@ -111,3 +112,18 @@ def alpine(cache: Path, signer: apk.Signer, tmp_path: Path, monkeypatch: pytest.
     with web.serving() as server:
         monkeypatch.setenv("ALPINE_MIRROR", server.url)
         yield apk.Archive(server, signer)
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Callable[..., Variant]:
+    """Function that makes a variant; pairs of arguments are texts to replace."""
+
+    def load(*changes: str) -> Variant:
+        text = locks.TEXT
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "test.yaml").write_text(text)
+        return variants.load("test", tmp_path)
+
+    return load

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Literal
 
 MODES: dict[str, Literal["w:xz", "w:gz", "w:bz2", "w:"]] = {"xz": "w:xz", "gz": "w:gz", "bz2": "w:bz2", "": "w:"}
 
 
 def tar(files: Mapping[str, bytes | str], compression: str) -> bytes:
-    """A tar of files (bytes, executable if they are in a bin folder) and symbolic links (text)."""
+    """A tar of files (bytes, executable if they are in a bin folder) and symbolic links (text), with their folders."""
     stream = io.BytesIO()
+    folders: set[PurePosixPath] = set()
     with tarfile.open(fileobj=stream, mode=MODES[compression]) as archive:
         for name, content in files.items():
+            for folder in reversed(PurePosixPath(name).parents[:-1]):
+                if folder not in folders and not {"..", "/"} & set(folder.parts):
+                    member = tarfile.TarInfo(f"./{folder}")
+                    member.type, member.mode = tarfile.DIRTYPE, 0o755
+                    archive.addfile(member)
+                    folders.add(folder)
             member = tarfile.TarInfo(f"./{name}")
             if isinstance(content, str):
                 member.type, member.linkname = tarfile.SYMTYPE, content
@@ -25,9 +34,21 @@ def tar(files: Mapping[str, bytes | str], compression: str) -> bytes:
     return stream.getvalue()
 
 
-def deb(files: Mapping[str, bytes | str], *, name: str = "tool", compression: str = "xz") -> bytes:
+def changelog(name: str, versions: Mapping[str, str]) -> bytes:
+    """A changelog with a line for each version, the newest first, as packages carry it (Debian Policy, 4.4)."""
+    entries = [
+        f"{name} ({version}) unstable; urgency=medium\n\n  * {line}\n\n"
+        " -- Nobody <nobody@example.org>  Fri, 20 Nov 2026 12:00:00 +0000\n"
+        for version, line in versions.items()
+    ]
+    return gzip.compress("\n".join(entries).encode(), mtime=0)
+
+
+def deb(files: Mapping[str, bytes | str], *, name: str = "tool", version: str = "1", compression: str = "xz") -> bytes:
     """A package with these files, and a script that must never run."""
-    control = f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: test\n".encode()
+    control = (
+        f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody\nDescription: test\n".encode()
+    )
     members = {
         "debian-binary": b"2.0\n",
         "control.tar.xz": tar({"control": control, "postinst": b"#!/bin/sh\ntouch /never\n"}, "xz"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,7 +13,9 @@ import pysequoia
 
 from scripts.variants import Suite
 from tests.unit import web
+from tests.unit.deb import deb
 
+Files = Mapping[str, bytes | str]
 Keys = tuple[pysequoia.Tsk, pysequoia.Tsk]
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -21,14 +24,35 @@ IN_RELEASE = "dists/trixie/InRelease"
 ARCHITECTURES = ("amd64", "arm64")
 
 
+def path(name: str, version: str) -> str:
+    """Where the archive has a package."""
+    return f"pool/main/{name[0]}/{name}/{name}_{version.rpartition(':')[2]}_all.deb"
+
+
 def stanza(name: str, version: str = "1", **fields: str) -> str:
     """A package in an index; underscores in the names of fields become hyphens."""
     lines = {
         "Package": name, "Version": version, "Architecture": "all",
-        "Filename": f"pool/main/{name[0]}/{name}/{name}_{version}_all.deb",
+        "Filename": path(name, version),
         "SHA256": hashlib.sha256(f"{name} {version}".encode()).hexdigest(), "Size": "10",
     } | {key.replace("_", "-"): value for key, value in fields.items()}  # fmt: skip
     return "".join(f"{key}: {value}\n" for key, value in lines.items())
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A package that can be fetched: what the index says of it, and its file."""
+
+    stanza: str
+    path: str
+    content: bytes
+
+
+def binary(name: str, version: str = "1", files: Files | None = None, **fields: str) -> Binary:
+    """A package with these files, and with more fields in the index."""
+    content = deb(files or {}, name=name, version=version)
+    said = {"SHA256": hashlib.sha256(content).hexdigest(), "Size": str(len(content))} | fields
+    return Binary(stanza(name, version, **said), path(name, version), content)
 
 
 # The last stanza ends without a blank line, and even without a newline.
@@ -88,6 +112,11 @@ class Archive:
         self.server.behaviours[f"/{IN_RELEASE}"] = web.without_ranges(signed_text)
         self.put_index(packages)
         return signed_text
+
+    def offer(self, *packages: Binary, **fields: str) -> None:
+        """Publish these packages, and have their files, beside those of before."""
+        self.publish("\n".join(package.stanza for package in packages).encode(), **fields)
+        self.server.behaviours |= {f"/{package.path}": web.content(package.content) for package in packages}
 
     def put_index(self, packages: bytes) -> None:
         """Put an index on the server, whether or not it is the signed one."""

@@ -11,63 +11,15 @@ import pytest
 
 from scripts import lock, mirrors, paths, variants
 from scripts.errors import FetchError, GoneError, LockError, SignatureError, UsageError
-from scripts.lock import Lock, LockedPackage, LockedSuite
+from scripts.lock import Lock, LockedSuite
 from scripts.platforms import PLATFORMS
 from scripts.variants import Variant
 from tests.unit import signed, web
 from tests.unit.conftest import Checkout
-from tests.unit.signed import NOW, PACKAGES, date, stanza
+from tests.unit.locks import made_up, package
+from tests.unit.signed import NOW, stanza
 
 AMD64, ARM64 = PLATFORMS["linux/amd64"], PLATFORMS["linux/arm64"]
-
-TEXT = """\
-description: A variant for tests.
-distribution: debian
-suites: [{suite: trixie}]
-platforms: [linux/amd64, linux/arm64]
-layers:
-  base: [library]
-  top: [tool]
-exclude: {helper: not in this archive}
-version: tool
-"""
-
-
-@pytest.fixture
-def variant(tmp_path: Path) -> Callable[..., Variant]:
-    """Function that makes a variant; pairs of arguments are texts to replace."""
-
-    def load(*changes: str) -> Variant:
-        text = TEXT
-        for old, new in zip(changes[::2], changes[1::2], strict=True):
-            assert old in text
-            text = text.replace(old, new)
-        (tmp_path / "test.yaml").write_text(text)
-        return variants.load("test", tmp_path)
-
-    return load
-
-
-def package(name: str, version: str = "1", **fields: str | int) -> LockedPackage:
-    sha256 = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
-    path = f"pool/main/{name[0]}/{name}/{name}_{version}_all.deb"
-    values = {
-        "layer": "base", "package": name, "version": version, "architecture": "all", "archive": "debian", "path": path,
-        "size": 10, "sha256": sha256, "source": name, "source_version": version,
-    } | fields  # fmt: skip
-    return LockedPackage(**values)  # type: ignore[arg-type]
-
-
-def made_up(variant: Variant, *packages: LockedPackage) -> Lock:
-    """A lock with the same packages for both platforms."""
-    return Lock(
-        variant=variant.name,
-        inputs=lock.inputs(variant),
-        snapshot="20261120T210000Z",
-        epoch=1795167600,
-        suites=(LockedSuite("debian", "trixie", "2026-11-20T09:00:00+00:00", "ab" * 32),),
-        platforms=dict.fromkeys(("linux/amd64", "linux/arm64"), packages or (package("library"), package("tool"))),
-    )
 
 
 def test_a_lock_survives_writing_and_reading(variant: Callable[..., Variant], tmp_path: Path) -> None:
@@ -190,42 +142,6 @@ def test_what_decides_about_nothing_keeps_a_lock(
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "rows"),
-    [
-        pytest.param(["a 1"], ["a 1"], [], id="nothing"),
-        pytest.param([], ["a 1"], [("a", "all", "-", "1")], id="new"),
-        pytest.param(["a 1", "b 1"], ["b 1"], [("a", "all", "1", "-")], id="gone"),
-        pytest.param(["a 1"], ["a 2"], [("a", "all", "1", "2")], id="newer"),
-        pytest.param(["a 2"], ["a 1"], [("a", "all", "2", "1")], id="older"),
-        pytest.param(
-            ["c 1", "b 1", "a 1"],
-            ["c 2", "b 1", "d 3"],
-            [("a", "all", "1", "-"), ("c", "all", "1", "2"), ("d", "all", "-", "3")],
-            id="several, by name",
-        ),
-    ],
-)
-def test_changes_are_told_by_package(
-    variant: Callable[..., Variant], before: list[str], after: list[str], rows: list[tuple[str, ...]]
-) -> None:
-    def locked(names: list[str]) -> Lock:
-        packages = tuple(package(*name.split()) for name in names)
-        return replace(made_up(variant()), platforms=dict.fromkeys(("linux/amd64", "linux/arm64"), packages))
-
-    assert lock.changes(locked(before), locked(after)) == rows
-
-
-def test_changes_of_some_platforms_name_them(variant: Callable[..., Variant]) -> None:
-    old, new = package("a", "1"), package("a", "1+b1")
-    before = replace(made_up(variant()), platforms={"linux/386": (old,), "linux/amd64": (old,), "linux/arm64": (old,)})
-    after = replace(before, platforms={"linux/386": (new,), "linux/amd64": (new,), "linux/arm64": (old,)})
-    assert lock.changes(before, after) == [("a", "linux/386, linux/amd64", "1", "1+b1")]
-    assert lock.changes(None, after) == [
-        ("a", "linux/386, linux/amd64", "-", "1+b1"), ("a", "linux/arm64", "-", "1"),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
     ("version", "upstream"),
     [
         ("13.0.6-1~bpo13+1", "13.0.6"),
@@ -317,52 +233,6 @@ def test_a_dependency_goes_into_the_first_layer_that_needs_it(
     ]  # fmt: skip
 
 
-def test_a_new_index_without_new_packages_changes_nothing(
-    archive: signed.Archive, variant: Callable[..., Variant]
-) -> None:
-    """Neither snapshot nor epoch, and so no digest."""
-    made = lock.make(variant(), NOW)
-    archive.publish(Date=date(NOW - timedelta(hours=1)))
-    assert lock.keep_instant({"test": made}, {"test": lock.make(variant(), NOW)}) == {"test": made}
-    # More is excluded, but the packages are the same.
-    more = lock.make(variant("{helper:", "{other: not needed, helper:"), NOW)
-    more = lock.keep_instant({"test": made}, {"test": more})["test"]
-    assert (more.epoch, more.snapshot, more.suites, more.platforms) == (
-        made.epoch, made.snapshot, made.suites, made.platforms,
-    )  # fmt: skip
-    assert more.inputs != made.inputs
-
-
-def test_a_new_package_changes_snapshot_and_epoch(archive: signed.Archive, variant: Callable[..., Variant]) -> None:
-    made = lock.make(variant(), NOW)
-    archive.publish(PACKAGES.replace(b"Version: 1.0", b"Version: 1.1"), Date=date(NOW - timedelta(hours=1)))
-    newer = lock.keep_instant({"test": made}, {"test": lock.make(variant(), NOW)})["test"]
-    assert newer.epoch == int((NOW - timedelta(hours=1)).timestamp())
-    assert newer.snapshot == "20261120T230000Z"
-    assert lock.changes(made, newer) == [("library", "all", "1.0", "1.1")]
-
-
-def test_variants_of_the_same_suites_keep_one_instant(variant: Callable[..., Variant]) -> None:
-    """A layer is only shared if its files have the same modification time."""
-    one, two = made_up(variant()), replace(made_up(variant()), variant="two")
-    newer = {"one": replace(one, epoch=one.epoch + 1), "two": replace(two, epoch=two.epoch + 1)}
-    before = {"one": one, "two": two}
-    assert lock.keep_instant(before, newer) == before
-    changed = newer | {"two": replace(newer["two"], platforms=made_up(variant(), package("tool", "2")).platforms)}
-    assert lock.keep_instant(before, changed) == changed, "one package changed, so both move"
-    assert lock.keep_instant({"one": one}, newer) == newer, "one is new, so both move"
-    apart = before | {"two": replace(two, epoch=two.epoch - 1)}
-    assert lock.keep_instant(apart, newer) == newer, "they were apart, and come together"
-
-
-def test_variants_of_the_same_suites_are_one_family(tmp_path: Path) -> None:
-    (tmp_path / "one.yaml").write_text(TEXT)
-    (tmp_path / "two.yaml").write_text("extends: one\nlayers: {more: [other]}\n")
-    (tmp_path / "three.yaml").write_text(TEXT.replace("trixie", "forky"))
-    families = [[found.name for found in family] for family in lock.families(["two", "one", "three"], tmp_path)]
-    assert families == [["one", "two"], ["three"]]
-
-
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -407,50 +277,6 @@ def test_an_index_that_is_not_trusted_locks_nothing(
     archive.publish()
     with pytest.raises(SignatureError):
         lock.make(variant(), NOW)
-
-
-def relocked(archive: signed.Archive, folder: Path) -> tuple[Lock, str]:
-    """Lock the variant in `folder` again; the archive is as old as it needs to be today."""
-    del archive
-    target = folder / "lock.json"
-    found = lock.relock([variants.load("test", folder)], {"test": target}, folder, at=NOW)["test"]
-    return found, target.read_text()
-
-
-def test_locking_again_writes_the_lock_and_tells_what_changed(
-    archive: signed.Archive,
-    variant: Callable[..., Variant],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(lock, "path_of", lambda _name, _folder: tmp_path / "lock.json")
-    variant()
-    found, text = relocked(archive, tmp_path)
-    assert text == lock.dump(found)
-    assert "2 platforms, 2 package files, 0.0 MiB, 2 changes" in capsys.readouterr().err
-    archive.publish(PACKAGES.replace(b"Version: 1.0", b"Version: 1.1"))
-    relocked(archive, tmp_path)
-    output = capsys.readouterr().err
-    assert "Changes of test" in output
-    assert "library" in output
-    assert "1:2.0-1" not in output, "what did not change is not told"
-    # A spoilt lock is no hindrance to making it again.
-    (tmp_path / "lock.json").write_text("{")
-    assert relocked(archive, tmp_path)[0].platforms
-
-
-def test_a_failure_leaves_the_old_lock(
-    archive: signed.Archive, variant: Callable[..., Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock, "path_of", lambda _name, _folder: tmp_path / "lock.json")
-    variant()
-    _, text = relocked(archive, tmp_path)
-    archive.put_index(b"something else")
-    archive.publish(Valid_Until=date(NOW - timedelta(days=1)))
-    with pytest.raises(SignatureError):
-        relocked(archive, tmp_path)
-    assert (tmp_path / "lock.json").read_text() == text
 
 
 # As committed, and as a command.
@@ -521,35 +347,3 @@ def test_a_missing_lock_is_made_by_build_only(checkout: Checkout) -> None:
     assert "debian has no lock yet: it is locked first, against its archives as they are now." in done.stderr
     assert "dists/trixie/InRelease could not be fetched." in done.stderr
     assert not (checkout.root / "images/debian/lock.json").exists()
-
-
-def test_alpine_cannot_be_locked_as_it_was(checkout: Checkout) -> None:
-    done = checkout.run("lock", "--at", "20261101T000000Z", "alpine")
-    assert done.returncode == UsageError.exit_status == 2
-    assert "Alpine's archive keeps no past, so 'alpine' cannot be locked with --at." in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "expected"),
-    [
-        (
-            ("debain",),
-            2,
-            "There is no variant 'debain'; there are: alpine, debian, dev, hardened, jitsi, base, busybox",
-        ),
-        (("debain",), 2, "did you mean 'debian'?"),
-        (("--at", "yesterday", "debian"), 2, "--at: invalid"),
-        (("debian",), 13, "dists/trixie/InRelease could not be fetched. Tried:"),
-    ],
-    ids=["unknown", "suggested", "no instant", "no network"],
-)
-def test_the_command_explains_itself(
-    checkout: Checkout, arguments: tuple[str, ...], status: int, expected: str
-) -> None:
-    """The snapshot is put out of reach; that no other mirror is asked, is the machine's configuration's matter."""
-    checkout.edit("scripts/mirrors.py", 'SNAPSHOT = "https://', 'SNAPSHOT = "http://127.0.0.1:9/')
-    checkout.edit("scripts/mirrors.py", 'Path("/etc/apt")', 'Path("/nowhere")')
-    done = checkout.run("lock", *arguments)
-    assert done.returncode == status
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr

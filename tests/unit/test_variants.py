@@ -295,7 +295,7 @@ def test_the_defaults_of_hardened_are_documented() -> None:
     assert [name for name in names if f"`{name.removeprefix(variants.DEFAULT_PREFIX)}`" not in text] == []
 
 
-@pytest.mark.parametrize("module", ["dockerfile", "lock", "build"])
+@pytest.mark.parametrize("module", ["dockerfile", "relock", "build"])
 def test_commands_refuse_a_broken_variant_without_traceback(checkout: Checkout, module: str) -> None:
     checkout.edit("variants/debian.yaml", "platforms:", "platfroms:")
     checkout.edit("variants/debian.yaml", "trixie-updates", "Trixie Updates")
