@@ -119,6 +119,12 @@ def digests(session: nox.Session) -> None:
 
 
 @nox.session
+def verify(session: nox.Session) -> None:
+    """Rebuild from nothing, and compare with what is committed or published: `-- [NAME ...] [--against REFERENCE]`."""
+    verb(session, "verify")
+
+
+@nox.session
 def vault(session: nox.Session) -> None:
     """Keep all locked packages as one OCI artifact, or have them from it: `-- push|pull REFERENCE|FOLDER`."""
     verb(session, "vault")

@@ -24,7 +24,21 @@ import psutil
 from filelock import FileLock, Timeout
 from python_on_whales.exceptions import DockerException
 
-from scripts import digests, dockerfile, engine, errors, fetch, lock, oci, paths, platforms, relock, toolset, variants
+from scripts import (
+    contents,
+    digests,
+    dockerfile,
+    engine,
+    errors,
+    fetch,
+    lock,
+    oci,
+    paths,
+    platforms,
+    relock,
+    toolset,
+    variants,
+)
 from scripts.console import console, mebibytes, step_progress, table
 from scripts.documents import nearest
 from scripts.engine import Engine
@@ -275,7 +289,7 @@ def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespac
     start = time.monotonic()
     folder = variants.folder_of(name, paths.VARIANTS, paths.PEERS)
     variant = variants.load(name, folder)
-    wanted = _platforms(variant, targets)
+    wanted = chosen_platforms(variant, targets)
     everything = wanted == variant.platforms
     if options.update_digests and not everything:
         raise UsageError("Digests are recorded for all platforms at once: --platform all")
@@ -283,9 +297,7 @@ def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespac
     tool = engine.find()
     layout = build(found, wanted, tool, cache=not options.no_cache)
     if options.update_digests:
-        path = digests.path_of(name, folder)
-        written = paths.write_text(path, digests.dump(layout))
-        console.print(f"{path.relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
+        record(name, layout, folder)
     elif found.committed:
         compare(found, layout, everything)
     native = platforms.native()
@@ -294,6 +306,16 @@ def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespac
         with console.status("Loading the image"):
             load(layout, loaded, found.tags, tool)
     return Built(found, layout, time.monotonic() - start, loaded)
+
+
+def record(name: str, layout: Layout, folder: Path) -> None:
+    """Write the digests of a layout of all platforms, and of an image the list of what is in it."""
+    texts = {digests.path_of(name, folder): digests.dump(layout)}
+    if folder == paths.VARIANTS:
+        texts[contents.path_of(name)] = contents.dump(layout)
+    for path, text in texts.items():
+        written = paths.write_text(path, text)
+        console.print(f"{path.relative_to(paths.ROOT)}: {'written' if written else 'up to date'}")
 
 
 def compare(found: Recipe, layout: Layout, everything: bool) -> None:
@@ -308,8 +330,8 @@ def compare(found: Recipe, layout: Layout, everything: bool) -> None:
     digests.compare(name, committed, layout, everything, found.folder)
 
 
-def _platforms(variant: Variant, wanted: Sequence[str]) -> tuple[Platform, ...]:
-    """Platforms by name, in the variant's order."""
+def chosen_platforms(variant: Variant, wanted: Sequence[str]) -> tuple[Platform, ...]:
+    """Platforms by name, in the variant's order. Raises UsageError if the variant is not made for one."""
     if "all" in wanted:
         return variant.platforms
     for name in wanted:

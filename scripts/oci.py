@@ -161,6 +161,32 @@ def write_index(folder: Path, descriptor: Mapping[str, Any]) -> None:
     paths.write_text(folder / "index.json", canonical(index).decode())
 
 
+def load(folder: Path) -> Layout:
+    """A canonical layout that was written here, or somewhere else and brought here.
+
+    Raises BuildError if it is not one, or a blob in it is not what its digest says.
+    """
+    try:
+        (top,) = json.loads((folder / "index.json").read_text())["manifests"]
+        entries = json.loads(_verified(folder, top["digest"]).read_bytes())["manifests"]
+        return Layout(folder, top["digest"], tuple(_image(folder, entry) for entry in entries))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise BuildError(f"{folder} holds no image that this build system made: {error!r}") from error
+
+
+def _image(folder: Path, entry: Mapping[str, Any]) -> Image:
+    """One image of a canonical layout; the names of its layers are in its history."""
+    manifest = json.loads(_verified(folder, entry["digest"]).read_bytes())
+    configuration = json.loads(_verified(folder, manifest["config"]["digest"]).read_bytes())
+    names = [line["created_by"].split("/")[2] for line in configuration["history"]]
+    layers = [
+        Layer(name, layer["digest"], layer["size"]) for name, layer in zip(names, manifest["layers"], strict=True)
+    ]
+    for layer in layers:
+        _verified(folder, layer.digest)
+    return Image(_platform(entry), manifest["config"]["digest"], entry["digest"], tuple(layers))
+
+
 def _configuration(content: bytes, layer_names: Sequence[str]) -> bytes:
     """Canonical form of an image configuration: the fields of the specification, and a history of our own words."""
     value = json.loads(content)
@@ -215,15 +241,19 @@ def _manifests(source: Path) -> list[tuple[Platform, dict[str, Any]]]:
         entries = json.loads(_verified(source, entries[0]["digest"]).read_bytes())["manifests"]
     found = []
     for entry in entries:
-        described = entry["platform"]
-        names = [described["os"], described["architecture"], described.get("variant", "")]
-        name = "/".join(part for part in names if part).replace("arm64/v8", "arm64")
         manifest: dict[str, Any] = json.loads(_verified(source, entry["digest"]).read_bytes())
         for layer in manifest["layers"]:
             if layer["mediaType"] != _LAYER:
                 raise BuildError(f"{source}: layer {layer['digest']} is {layer['mediaType']}, not an uncompressed one.")
-        found.append((PLATFORMS[name], manifest))
+        found.append((_platform(entry), manifest))
     return found
+
+
+def _platform(entry: Mapping[str, Any]) -> Platform:
+    """The platform of an entry in an index. Raises KeyError if it is not a known one."""
+    described = entry["platform"]
+    names = [described["os"], described["architecture"], described.get("variant", "")]
+    return PLATFORMS["/".join(part for part in names if part).replace("arm64/v8", "arm64")]
 
 
 def _packed(source: Path, layer: Mapping[str, Any], level: int) -> Path:

@@ -77,12 +77,12 @@ EVERY = [name for name, found in PLATFORMS.items() if found.named_by("debian")]
     ids=["all", "one", "two in the variant's order", "one and all", "twice"],
 )
 def test_platforms_are_chosen(wanted: list[str], expected: list[str]) -> None:
-    assert [platform.name for platform in build._platforms(DEBIAN, wanted)] == expected
+    assert [platform.name for platform in build.chosen_platforms(DEBIAN, wanted)] == expected
 
 
 def test_a_platform_that_a_variant_is_not_made_for_is_explained() -> None:
     with pytest.raises(UsageError, match="'debian' is not made for linux/s390x; it is for: linux/amd64, linux/arm64"):
-        build._platforms(replace(DEBIAN, platforms=(AMD64, ARM64)), ["linux/s390x"])
+        build.chosen_platforms(replace(DEBIAN, platforms=(AMD64, ARM64)), ["linux/s390x"])
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def exported(
             "config": add(folder, json.dumps(config, indent=len(wording)).encode()) | {"mediaType": "any"},
         }  # fmt: skip
         described = {"os": "linux", "architecture": architecture}
-        entries.append(add(folder, json.dumps(manifest).encode()) | {"platform": described, "mediaType": oci._MANIFEST})
+        entries.append(add(folder, json.dumps(manifest).encode()) | {"platform": described, "mediaType": oci.MANIFEST})
     index = add(folder, json.dumps({"manifests": [entries[number] for number in order]}).encode())
     (folder / "index.json").write_text(json.dumps({"manifests": [index | {"mediaType": oci._INDEX}]}))
     return folder
