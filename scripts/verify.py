@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,16 +109,14 @@ def _compared(
 
 
 @contextmanager
-def elsewhere() -> Iterator[Path]:
-    """A copy of this checkout in another folder, for a build from nothing; it and its engine are removed in the end."""
-    paths.SCRATCH.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="verify-", dir=paths.SCRATCH) as scratch:
-        copy = Path(scratch) / "checkout"
-        shutil.copytree(paths.ROOT, copy, symlinks=True, ignore=_NOT_OF_THE_CHECKOUT)
-        try:
-            yield copy
-        finally:
-            _run(copy, "engine", "remove")
+def elsewhere(scratch: Path) -> Iterator[Path]:
+    """A copy of this checkout in `scratch`, for builds from nothing; the engine that they start is removed again."""
+    copy = scratch / "checkout"
+    shutil.copytree(paths.ROOT, copy, symlinks=True, ignore=_NOT_OF_THE_CHECKOUT)
+    try:
+        yield copy
+    finally:
+        _run(copy, "engine", "remove")
 
 
 def rebuild(copy: Path, name: str, targets: Sequence[str]) -> Layout:
@@ -260,24 +258,24 @@ def main(arguments: Sequence[str]) -> None:
 
 def _verified(names: Sequence[str], options: argparse.Namespace) -> Iterator[Verdict]:
     shutil.rmtree(_KEPT, ignore_errors=True)
-    recipes = [build.recipe(name) for name in names]
-    chosen: Mapping[str, tuple[Platform, ...]] = {
-        recipe.variant.name: build.chosen_platforms(recipe.variant, options.platform or ["all"]) for recipe in recipes
-    }
-    with elsewhere() as copy:
-        for recipe in recipes:
-            name = recipe.variant.name
-            targets = chosen[name]
-            expected = expectation(recipe, options.against, copy.parent / "published")
-            if options.image_only:
-                rebuilt = plain(recipe, targets, copy.parent / name, locked_tools=options.locked_tools)
-            else:
-                rebuilt = rebuild(copy, name, [target.name for target in targets])
-            for image in rebuilt.images:
-                found = verdict(recipe, rebuilt, image, expected)
-                if found.differences:
-                    keep(found, rebuilt, expected)
-                yield found
+    paths.SCRATCH.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=paths.SCRATCH) as folder:
+        scratch = Path(folder)
+        recipes = [build.recipe(name) for name in names]
+        expected = [expectation(recipe, options.against, scratch / "published") for recipe in recipes]
+        chosen = [build.chosen_platforms(recipe.variant, options.platform or ["all"]) for recipe in recipes]
+        with elsewhere(scratch) as copy:
+            for recipe, before, targets in zip(recipes, expected, chosen, strict=True):
+                name = recipe.variant.name
+                if options.image_only:
+                    rebuilt = plain(recipe, targets, scratch / name, locked_tools=options.locked_tools)
+                else:
+                    rebuilt = rebuild(copy, name, [target.name for target in targets])
+                for image in rebuilt.images:
+                    found = verdict(recipe, rebuilt, image, before)
+                    if found.differences:
+                        keep(found, rebuilt, before)
+                    yield found
 
 
 if __name__ == "__main__":
