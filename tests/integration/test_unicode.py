@@ -64,7 +64,7 @@ def answers(client: docker.DockerClient, image: LoadedImage, where: str, mounted
         entrypoint=["/usr/bin/lua5.4"],
         environment={"LUA_PATH": "/usr/lib/?.lua;;", "LUA_CPATH": "/usr/lib/?.so;;"},
         volumes={here: {"bind": there, "mode": "ro"} for here, there in mounts.items()},
-        patience=300,
+        patience=900,  # under emulation it takes minutes, on a busy machine many
     )
 
 
