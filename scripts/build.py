@@ -276,10 +276,10 @@ def packages_folder(locked: Lock, platform: Platform, scratch: Path) -> Path:
 
 
 def tools_folder(scratch: Path) -> Path:
-    """Folder that stands in for the Dockerfile's stage of the same name: the locked busybox."""
+    """Folder that stands in for the Dockerfile's stage of the same name: the locked busybox, which unpacks the rest."""
     target = scratch / "tools" / "bin" / "busybox"
     target.parent.mkdir(parents=True)
-    shutil.copyfile(toolset.unpack("busybox").root / "usr/bin/busybox", target)
+    shutil.copyfile(toolset.unpack_anew("busybox", scratch / "busybox").root / "usr/bin/busybox", target)
     target.chmod(0o755)
     return scratch / "tools"
 

@@ -1,8 +1,8 @@
 """Locked packages -> files in a content-addressed cache.
 
-The cache is shared by all variants and checkouts of a user. A file is in it only under its own SHA-256, so nothing
-wrong can ever be in it; downloads resume, run in parallel, and turn to the next mirror when one is slow, wrong,
-or does not have the file.
+The cache is shared by all variants and checkouts of a user. A file is put into it only under its own SHA-256, and is
+hashed again whenever it is asked for, so nothing wrong comes out of it; downloads resume, run in parallel, and turn to
+the next mirror when one is slow, wrong, or does not have the file.
 """
 
 from __future__ import annotations
@@ -115,8 +115,7 @@ def fetch(items: Iterable[Item], instant: str, *, label: str = "packages", patie
     for another reason. What was fetched until then is kept.
     """
     wanted = {item.place: item for item in items}
-    missing = [item for place, item in wanted.items() if not place.is_file()]
-    missing = [item for item in missing if not _from_vault(item)]
+    missing = [item for item in wanted.values() if not (_from_cache(item) or _from_vault(item))]
     if missing:
         sources = {archive: mirrors.mirrors(archive, instant) for archive in sorted({item.archive for item in missing})}
         asyncio.run(_fetch_all(missing, sources, label, patience))
@@ -153,6 +152,20 @@ def fetch_unhashed(path: str, sources: Sequence[Mirror], accept: Callable[[bytes
         raise refusal
     tried = "\n".join(f"  {reason}" for reason in reasons)
     raise FetchError(f"{path} could not be fetched. Tried:\n{tried}\n{_HINTS[FetchError]}")
+
+
+def _from_cache(item: Item) -> bool:
+    """Whether the cache has `item`; what was altered there is taken away."""
+    if not item.place.is_file():
+        return False
+    if fault := item.fault(item.place):
+        console.print(
+            f"[yellow]warning:[/] {item.place} is not {item.name} any more ({fault}); it is fetched again",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        item.place.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _from_vault(item: Item) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,22 +40,44 @@ class Toolset:
 def unpack(name: str, platform: Platform | None = None) -> Toolset:
     """The tools `name` (scripts/tools/<name>.yaml) for `platform` (default: this machine's), ready to use.
 
-    They are kept in the user's cache, so every checkout shares them. If the archive has dropped a package for good,
-    the set is locked again for this run only where CI is set: an update of the archive must not block a change.
+    They are kept in the user's cache, so every checkout shares them, and are not verified again there.
     Raises what `fetch.fetch` and `lock.load` raise.
     """
-    platform = platform or platforms.native()
+    return _locked(name, lambda locked: _kept(name, locked, platform or platforms.native()))
+
+
+def unpack_anew(name: str, root: Path) -> Toolset:
+    """The tools `name` for this machine, unpacked into `root` from packages that are verified now.
+
+    For what decides about the bytes of an image. Raises what `unpack` raises.
+    """
+
+    def unpacked(locked: Lock) -> Toolset:
+        locked.fetch([platforms.native()], label=f"packages of {name}")
+        for package in locked.packages([platforms.native()]):
+            unpack_package(fetch.blob(package.sha256), root)
+        return Toolset(root)
+
+    return _locked(name, unpacked)
+
+
+def _locked(name: str, use: Callable[[Lock], Toolset]) -> Toolset:
+    """What `use` makes of the lock of `name`.
+
+    If the archive has dropped a package for good, the set is locked again for this run only where CI is set: an update
+    of the archive must not block a change.
+    """
     variant = variants.load(name, paths.TOOLS)
     try:
-        return _unpacked(name, lock.load(variant, lock.path_of(name, paths.TOOLS)), platform)
+        return use(lock.load(variant, lock.path_of(name, paths.TOOLS)))
     except GoneError as error:
         if not os.environ.get("CI"):
             raise
         console.print(f"[yellow]warning:[/] {error}\nLocking {name} again, only for this run.", highlight=False)
-        return _unpacked(name, lock.make(variant, datetime.now(UTC)), platform)
+        return use(lock.make(variant, datetime.now(UTC)))
 
 
-def _unpacked(name: str, locked: Lock, platform: Platform) -> Toolset:
+def _kept(name: str, locked: Lock, platform: Platform) -> Toolset:
     packages = locked.packages([platform])
     digest = hashlib.sha256("".join(sorted(package.sha256 for package in packages)).encode()).hexdigest()
     root = paths.user_cache() / "tools" / f"{name}-{digest[:12]}"

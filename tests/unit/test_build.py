@@ -90,10 +90,10 @@ def recipe(cache: Path) -> Recipe:
     """The debian variant with two packages, which are in the cache."""
     del cache
     locked = lock.load(DEBIAN, lock.path_of("debian"))
-    one, two = locked.platforms["linux/amd64"][:2]
-    for package in (one, two):
-        fetch.blob(package.sha256).parent.mkdir(parents=True, exist_ok=True)
-        fetch.blob(package.sha256).write_bytes(package.package.encode())
+    one, two = (
+        replace(package, sha256=fetch.keep(package.package.encode()), size=len(package.package))
+        for package in locked.platforms["linux/amd64"][:2]
+    )
     two = replace(two, layer="modules")
     locked = replace(locked, platforms={"linux/amd64": (one, two), "linux/arm64": (two,)})
     return Recipe(DEBIAN, locked, dockerfile.path_of("debian"))
