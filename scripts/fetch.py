@@ -175,7 +175,10 @@ def _from_vault(item: Item) -> bool:
         if source.is_file():
             with source.open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != item.sha256:
-                    console.print(f"[yellow]warning:[/] {source} is not what its name says; it is passed over")
+                    console.print(
+                        f"[yellow]warning:[/] {source} is not what its name says; it is passed over",
+                        highlight=False, soft_wrap=True,
+                    )  # fmt: skip
                     continue
             with replacing(item.place) as temporary:
                 shutil.copyfile(source, temporary)

@@ -100,16 +100,6 @@ def test_the_next_mirror_is_tried(cache: Path, use: Callable[..., None], bad: we
     assert stored(cache) == [fetch.blob(SHA256)]
 
 
-def test_nothing_corrupt_is_kept(cache: Path, use: Callable[..., None]) -> None:
-    with web.serving(thing=web.content(WRONG)) as server:
-        use(server.url)
-        with pytest.raises(FetchError, match="wrong content: SHA-256") as caught:
-            fetch.fetch([item()], "now")
-    assert not isinstance(caught.value, GoneError)
-    assert server.url in str(caught.value)
-    assert stored(cache) == []
-
-
 def test_gone_everywhere_is_told_apart(use: Callable[..., None]) -> None:
     with web.serving() as first, web.serving() as second:
         use(first.url, second.url)
@@ -326,21 +316,6 @@ def test_one_lost_file_does_not_lose_the_others(use: Callable[..., None]) -> Non
         with pytest.raises(GoneError, match=r"lost 2\.0"):
             fetch.fetch([lost, item()], "now")
     assert fetch.blob(SHA256).is_file()
-
-
-@pytest.mark.parametrize("good", [True, False])
-def test_a_vault_comes_first(
-    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: bool
-) -> None:
-    vault = tmp_path / "vault"
-    (vault / "blobs" / "sha256").mkdir(parents=True)
-    (vault / "blobs" / "sha256" / SHA256).write_bytes(DATA if good else WRONG)
-    monkeypatch.setenv("PROSODY_VAULT", str(vault))
-    with web.serving(thing=web.content(DATA)) as server:
-        use(server.url)
-        fetch.fetch([item()], "now")
-        assert bool(server.requests) is not good
-    assert fetch.blob(SHA256).read_bytes() == DATA
 
 
 def test_a_vault_is_enough(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

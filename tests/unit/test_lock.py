@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import lock, mirrors, paths, variants
-from scripts.errors import FetchError, GoneError, LockError, SignatureError, UsageError
+from scripts.errors import FetchError, GoneError, LockError, UsageError
 from scripts.lock import Lock, LockedSuite
 from scripts.platforms import PLATFORMS
 from scripts.variants import Variant
@@ -268,15 +268,6 @@ def test_what_cannot_be_locked_is_explained(
     with pytest.raises(LockError) as caught:
         lock.make(variant(*changes), NOW)
     assert expected in str(caught.value)
-
-
-def test_an_index_that_is_not_trusted_locks_nothing(
-    archive: signed.Archive, keys: signed.Keys, variant: Callable[..., Variant]
-) -> None:
-    archive.key = keys[1]
-    archive.publish()
-    with pytest.raises(SignatureError):
-        lock.make(variant(), NOW)
 
 
 # As committed, and as a command.

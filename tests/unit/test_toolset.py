@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts import fetch, lock, mirrors, paths, toolset, variants
-from scripts.errors import FetchError, GoneError, LockError, UsageError
+from scripts.errors import FetchError, GoneError, UsageError
 from scripts.lock import Lock, LockedPackage
 from scripts.platforms import PLATFORMS
 from tests.unit import web
@@ -135,14 +135,6 @@ def test_a_platform_that_is_not_locked_is_refused(server: web.Web) -> None:
     del server
     with pytest.raises(UsageError, match="'test' is not locked for linux/s390x"):
         toolset.unpack("test", PLATFORMS["linux/s390x"])
-
-
-def test_a_lock_edited_by_hand_is_refused(server: web.Web, tmp_path: Path) -> None:
-    del server
-    path = tmp_path / "tools" / "test.lock.json"
-    path.write_text(path.read_text().replace("pool/tool.deb", "pool/evil.deb"))
-    with pytest.raises(LockError, match="was edited by hand"):
-        toolset.unpack("test", AMD64)
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/etc/outside-of-the-test"])
