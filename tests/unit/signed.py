@@ -47,6 +47,11 @@ class Binary:
     path: str
     content: bytes
 
+    @property
+    def sha256(self) -> str:
+        """What a lock and the cache know it by."""
+        return hashlib.sha256(self.content).hexdigest()
+
 
 def binary(name: str, version: str = "1", files: Files | None = None, **fields: str) -> Binary:
     """A package with these files, and with more fields in the index."""

@@ -61,7 +61,7 @@ class Chain:
     @property
     def place(self) -> Path:
         """Where the cache has it."""
-        return fetch.blob(sha256(self.tool.content))
+        return fetch.blob(self.tool.sha256)
 
     @property
     def index(self) -> bytes:
@@ -88,7 +88,7 @@ def test_the_whole_chain_holds(chain: Chain) -> None:
     """Else nothing below would prove anything."""
     assert chain.lock().fetch([AMD64]).downloaded_files == 2
     for package in chain.packages:
-        assert fetch.blob(sha256(package.content)).read_bytes() == package.content
+        assert fetch.blob(package.sha256).read_bytes() == package.content
 
 
 # 1. InRelease, by its signature.
@@ -131,7 +131,7 @@ def test_an_altered_index_locks_nothing(chain: Chain) -> None:
 def test_an_altered_lock_is_refused(chain: Chain) -> None:
     chain.lock()
     path = chain.folder / "lock.json"
-    path.write_text(path.read_text().replace(sha256(chain.tool.content), sha256(altered(chain.tool.content)), 1))
+    path.write_text(path.read_text().replace(chain.tool.sha256, sha256(altered(chain.tool.content)), 1))
     with pytest.raises(LockError, match=r"lock\.json was edited by hand") as caught:
         lock.load(chain.variant, path)
     assert "Make it again with: scripts/nox -s lock -- test" in str(caught.value)
@@ -161,7 +161,7 @@ def test_an_altered_blob_of_a_vault_is_passed_over(
     blobs = chain.folder / "vault" / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     for package, content in zip(chain.packages, (chain.packages[0].content, altered(chain.tool.content)), strict=True):
-        (blobs / sha256(package.content)).write_bytes(content)
+        (blobs / package.sha256).write_bytes(content)
     monkeypatch.setenv("PROSODY_VAULT", str(chain.folder / "vault"))
     chain.archive.requests.clear()
     if reachable:
@@ -174,8 +174,8 @@ def test_an_altered_blob_of_a_vault_is_passed_over(
             locked.fetch([AMD64])
         assert not chain.place.exists()
     told = capsys.readouterr().err
-    assert f"{blobs / sha256(chain.tool.content)} is not what its name says; it is passed over" in told
-    assert sha256(chain.packages[0].content) not in told
+    assert f"{blobs / chain.tool.sha256} is not what its name says; it is passed over" in told
+    assert chain.packages[0].sha256 not in told
 
 
 def test_what_was_altered_in_the_cache_is_fetched_again(
@@ -224,7 +224,7 @@ def in_build(folder: Path) -> bytes:
 
 def test_an_altered_package_of_busybox_ends_the_build(chain: Chain, busybox: Binary, tmp_path: Path) -> None:
     assert in_build(tmp_path / "before") == BUSYBOX
-    fetch.blob(sha256(busybox.content)).unlink()
+    fetch.blob(busybox.sha256).unlink()
     chain.serve(busybox.path, altered(busybox.content))
     with pytest.raises(
         FetchError, match=r"^busybox-static 1 \(all\) could not be fetched(?s:.)*wrong content: SHA-256"
@@ -234,7 +234,7 @@ def test_an_altered_package_of_busybox_ends_the_build(chain: Chain, busybox: Bin
 
 def test_an_altered_lock_of_busybox_ends_the_build(busybox: Binary, tmp_path: Path) -> None:
     path = paths.TOOLS / "busybox.lock.json"
-    path.write_text(path.read_text().replace(sha256(busybox.content), sha256(altered(busybox.content)), 1))
+    path.write_text(path.read_text().replace(busybox.sha256, sha256(altered(busybox.content)), 1))
     with pytest.raises(LockError, match=r"busybox\.lock\.json was edited by hand"):
         in_build(tmp_path)
 
@@ -246,7 +246,7 @@ def test_a_busybox_that_was_altered_in_the_cache_is_not_used(
     unpacked = toolset.unpack("busybox").root / "usr/bin/busybox"
     unpacked.write_bytes(altered(BUSYBOX))
     assert in_build(tmp_path / "one") == BUSYBOX
-    fetch.blob(sha256(busybox.content)).write_bytes(altered(busybox.content))
+    fetch.blob(busybox.sha256).write_bytes(altered(busybox.content))
     assert in_build(tmp_path / "two") == BUSYBOX
     assert "is not busybox-static 1 (all) any more" in capsys.readouterr().err
 
