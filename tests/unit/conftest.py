@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pysequoia
 import pytest
+from hypothesis import settings
 
 from scripts import mirrors, paths, variants
 from scripts.archives import signatures
 from scripts.variants import Variant
 from tests.unit import apk, locks, signed, web
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 REFUSING = "http://127.0.0.1:9"  # the discard port, on which nobody listens
 
