@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -46,6 +47,13 @@ def _name(text: str) -> x509.Name:
     )
 
 
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
 class Authority:
     """Issues certificates; clients verify them with `root`."""
 
@@ -69,7 +77,7 @@ class Authority:
         valid_for: timedelta = timedelta(days=90),
         with_rsa: bool = False,
     ) -> Pair:
-        """A certificate for `names` (ASCII form), valid from an offset to now on."""
+        """A certificate for `names` (ASCII form) or addresses, valid from an offset to now on."""
         key: _Key = rsa.generate_private_key(65537, 2048) if with_rsa else ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(
             _name(names[0][:60]),
@@ -128,6 +136,6 @@ class Authority:
         )
         if names is not None:
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+                x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
             ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         return builder.sign(issuer_key, hashes.SHA256())
