@@ -88,8 +88,7 @@ def push(found: Sequence[Lock], target: str) -> Report:
     chosen = packages(found)
     if not registry.is_reference(target):
         return _write(chosen, Path(target), _copy)
-    paths.SCRATCH.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="vault-", dir=paths.SCRATCH) as scratch, _named(chosen):
+    with tempfile.TemporaryDirectory(prefix="vault-", dir=paths.user_cache()) as scratch, _named(chosen):
         _write(chosen, Path(scratch), paths.link)
         with _counted(f"Pushing to {target}", len(chosen)) as advance:
             copied = registry.push(Path(scratch), target, advance)
@@ -106,12 +105,11 @@ def pull(found: Sequence[Lock], source: str) -> Report:
     chosen = packages(found)
     if not registry.is_reference(source):
         return Report(oci.digest_of(manifest(chosen)), chosen, _take(chosen, Path(source), source))
-    folder = paths.SCRATCH / "vault"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.user_cache() / "vault"
     with FileLock(folder.with_suffix(".lock")), _named(chosen):
         _blobs(folder).mkdir(parents=True, exist_ok=True)
         for package in chosen:  # what need not be pulled
-            if package.item.place.is_file():
+            if _is_at(package.item.place, package):
                 paths.link(package.item.place, _blobs(folder) / package.sha256)
         with _counted(f"Pulling from {source}", len(chosen)) as advance:
             copied = registry.pull(source, folder, advance)
@@ -128,13 +126,8 @@ def _write(chosen: Sequence[LockedPackage], folder: Path, place: Callable[[Path,
     with step_progress() as progress:
         for package in progress.track(chosen, description=f"Writing {folder}"):
             target = _blobs(folder) / package.sha256
-            if target.is_file() and not package.item.fault(target):
+            if _is_at(target, package):
                 continue
-            if fault := package.item.fault(package.item.place):
-                raise FetchError(
-                    f"{package.item.name} is damaged in the cache: {fault}. Remove {package.item.place}; then the same"
-                    " command fetches it again."
-                )
             place(package.item.place, target)
             new.append(package)
     content = manifest(chosen)
@@ -153,7 +146,7 @@ def _take(chosen: Sequence[LockedPackage], folder: Path, source: str) -> tuple[L
     with step_progress() as progress:
         for package in progress.track(chosen, description=f"Taking from {source}"):
             blob = _blobs(folder) / package.sha256
-            if package.item.place.is_file():
+            if _is_at(package.item.place, package):
                 continue
             if not blob.is_file():
                 missing.append(f"  {package.item.name}, SHA-256 {package.sha256}")
@@ -190,6 +183,10 @@ def _counted(what: str, total: int) -> Iterator[Callable[[str], None]]:
     with step_progress() as progress:
         task = progress.add_task(what, total=total)
         yield lambda _digest: progress.advance(task)
+
+
+def _is_at(file: Path, package: LockedPackage) -> bool:
+    return file.is_file() and not package.item.fault(file)
 
 
 def _copy(source: Path, target: Path) -> None:
