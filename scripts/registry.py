@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from scripts import oci, toolset
 from scripts.errors import RegistryError
 
+ALTERED = "Digest did not match"  # what skopeo says of a blob that is not what its name says
 _RETRIES = 2  # of what may pass, such as a connection that broke
 _ENVIRONMENT = {
     # What skopeo remembers of registries stays in memory, not in a folder of the system's or the user's.
@@ -37,7 +38,7 @@ _MEANINGS = {
     r"(manifest|name) unknown|not known to registry|[Nn]ot [Ff]ound": (
         "is not there. Check name and tag; only what was pushed can be had."
     ),
-    r"Digest did not match": "was not copied: a blob has other bytes than its digest says.",
+    ALTERED: "was not copied: a blob has other bytes than its digest says.",
     r"x509|tls:|gave HTTP response": (
         "is not at a registry that TLS vouches for. Only on the loopback none is needed; an authority of your own goes"
         " into /etc/docker/certs.d/{host}/ca.crt"

@@ -169,12 +169,13 @@ def _take(chosen: Sequence[LockedPackage], folder: Path, source: str) -> tuple[L
 
 @contextmanager
 def _named(chosen: Sequence[LockedPackage]) -> Iterator[None]:
-    """Let an error of a registry that tells of a digest tell of the package as well."""
+    """Let an error that tells the digest of an altered blob name the package as well."""
     try:
         yield
     except RegistryError as error:
-        named = [package.item.name for package in chosen if package.sha256 in str(error)]
-        raise RegistryError("\n  The package is ".join([str(error), *named])) from error
+        text = str(error)
+        named = [package.item.name for package in chosen if registry.ALTERED in text and package.sha256 in text]
+        raise RegistryError("\n  The package is ".join([text, *named])) from error
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from tests.peers import registry as registries
 from tests.peers.registry import Registry
 
 _NOT_COPIED = (".git", ".venv", ".cache", ".*_cache", "__pycache__", "dist")
-# Run in a network namespace where not even the loopback is up; in that the engine which is started stays, too.
+# Without any network, not even the loopback; and nothing that is started outlives it.
+_ISOLATED = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _BUILD = """
 "$1" -m scripts.build debian
 status=$?
@@ -177,8 +178,9 @@ def test_a_registry_with_tls_wants_a_name_and_a_password(
         assert vault.pull(busybox, name).packages == vault.packages(busybox)
 
 
-def test_an_unreachable_registry_is_a_clear_error(reference: str) -> None:
+def test_an_unreachable_registry_is_a_clear_error(reference: str, empty_cache: Callable[[], None]) -> None:
     """Also as an exit status; the discard port is one on which nobody listens."""
+    empty_cache()
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:9/vault:1 cannot be reached"):
         registry.digest("127.0.0.1:9/vault:1")
     with pytest.raises(RegistryError, match="is not there"):
@@ -206,7 +208,7 @@ def test_a_build_from_a_vault_alone_gives_the_committed_digests(
         shutil.copytree(paths.ROOT, checkout, ignore=shutil.ignore_patterns(*_NOT_COPIED))
         variables = {"PROSODY_VAULT": str(folder), "PROSODY_ENGINE": "embedded", "XDG_CACHE_HOME": f"{scratch}/cache"}
         done = subprocess.run(
-            ["unshare", "--net", "/bin/sh", "-c", _BUILD, "sh", sys.executable],
+            [*_ISOLATED, "/bin/sh", "-c", _BUILD, "sh", sys.executable],
             cwd=checkout, env=os.environ | variables, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
