@@ -213,7 +213,8 @@ def _buildx(
         output={
             "type": "oci",
             "tar": "false",
-            "dest": str(layout),
+            # buildx reads these as a line of CSV (RFC 4180): a path may have commas and quotes, if its field is quoted.
+            '"dest': str(layout).replace('"', '""') + '"',
             "oci-mediatypes": "true",
             "compression": "uncompressed",
             "force-compression": "true",

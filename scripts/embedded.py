@@ -35,6 +35,7 @@ _SIOCBRADDBR, _SIOCBRDELBR, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x89A0, 0x89
 _SIOCGIFHWADDR, _SIOCSIFHWADDR = 0x8927, 0x8924
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
+_UNUSABLE = '"#%,:;?\\'  # in paths: they mean something in options of overlay mounts, or in the address of a socket
 _START_PATIENCE = 60.0  # seconds
 _STOP_PATIENCE = 25.0
 
@@ -119,8 +120,14 @@ class Embedded:
         """Start the engine unless it runs; returns the unpacked packages.
 
         What a killed run left (socket, state, interface) is recognised and replaced. Raises EngineError with the end
-        of the engine's log if it does not come up.
+        of the engine's log if it does not come up, and if it never could, below a path like this.
         """
+        for folder in (self.folder, paths.user_cache()):
+            if not str(folder).isprintable() or not set(_UNUSABLE).isdisjoint(str(folder)):
+                raise EngineError(
+                    f"The embedded engine cannot work in {str(folder)!r}: a path may have letters, digits and blanks, but"
+                    f" none of {' '.join(_UNUSABLE)}. Rename the folder, or install Docker, which does not mind."
+                )
         root = toolset.unpack(self.name).root
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "lock"):
