@@ -25,7 +25,8 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
     """Run a program of the project's environment, which is made first if nox itself runs from elsewhere (uvx nox)."""
     if Path(sys.prefix) != BIN.parent:
         session.run("scripts/environment", external=True, silent=True)
-    session.run(str(BIN / program), *arguments, external=True)
+    # The files of this repository are UTF-8 whatever the user's locale is (PEP 540).
+    session.run(str(BIN / program), *arguments, external=True, env={"PYTHONUTF8": "1"})
 
 
 def verb(session: nox.Session, name: str, *arguments: str) -> None:

@@ -146,8 +146,10 @@ nogroup:x:65534:
 EOF
 }
 
-# files: what the repository itself adds. Modes and owners are set, never copied.
+# files: what the repository itself adds. Modes and owners are set, never copied; folders without files, which Git does
+# not keep, are left out.
 files() {
+    find /rootfs -mindepth 1 -depth -type d -empty -exec rmdir {} \;
     cp -R /rootfs/. "$layers/configuration/"
     find "$layers/configuration" -type d -exec chmod 0755 {} +
     find "$layers/configuration" -type f -exec chmod 0644 {} +

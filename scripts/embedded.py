@@ -125,8 +125,8 @@ class Embedded:
         for folder in (self.folder, paths.user_cache()):
             if not str(folder).isprintable() or not set(_UNUSABLE).isdisjoint(str(folder)):
                 raise EngineError(
-                    f"The embedded engine cannot work in {str(folder)!r}: a path may have letters, digits and blanks, but"
-                    f" none of {' '.join(_UNUSABLE)}. Rename the folder, or install Docker, which does not mind."
+                    f"The embedded engine cannot work in {str(folder)!r}: such a path may not have any of"
+                    f" {' '.join(_UNUSABLE)}. Rename the folder, or install Docker, which does not mind."
                 )
         root = toolset.unpack(self.name).root
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ class Embedded:
     def _start(self, root: Path) -> None:
         for name in ("run", "work", "data", "client", "tmp"):
             (self.folder / name).mkdir(exist_ok=True)
-        paths.write_text(self.folder / "daemon.json", json.dumps(self._daemon_configuration(), indent=2))
+        paths.write_text(self.folder / "daemon.json", json.dumps(self.configuration(), indent=2))
         plugins = root / "usr/libexec/docker/cli-plugins"
         paths.write_text(self.client_config / "config.json", json.dumps({"cliPluginsExtraDirs": [str(plugins)]}))
         _add_bridge(self.identity)
@@ -180,8 +180,8 @@ class Embedded:
                 raise EngineError(f"The embedded engine {what}. The end of its log ({log}):\n{end}")
             time.sleep(0.05)
 
-    def _daemon_configuration(self) -> Mapping[str, object]:
-        """daemon.json: everything in its own folder, no firewall rules, no routing."""
+    def configuration(self) -> Mapping[str, object]:
+        """Content of daemon.json: everything in its own folder, no firewall rules, no routing."""
         return {
             "hosts": [self.host],
             "data-root": str(self.folder / "data"),

@@ -57,8 +57,9 @@ class Engine:
         return {name: value for name, value in variables.items() if value}
 
     def whales(self) -> DockerClient:
-        """Client for builds."""
-        return DockerClient(client_call=[str(self.client)], host=self.host, config=self.config)
+        """Client for builds; the user's wish for labels that tell the commit must not reach images."""
+        call = ["env", "BUILDX_GIT_LABELS=false", str(self.client)]
+        return DockerClient(client_call=call, host=self.host, config=self.config)
 
     def sdk(self, timeout: int = 60) -> docker.DockerClient:
         """Client for images and containers; `timeout` in seconds."""
@@ -129,9 +130,12 @@ def _embedded(name: str) -> Engine:
             "No Docker engine answers. Start or install Docker (version 23 or newer, with buildx), or run this as root"
             " on Linux, where an embedded engine is started from .cache without installing anything."
         )
-    embedded = Embedded(name)
-    root = embedded.start()
-    client = root / "usr/bin/docker"
+    return of(Embedded(name))
+
+
+def of(embedded: Embedded) -> Engine:
+    """An embedded engine, started if it does not run."""
+    client = embedded.start() / "usr/bin/docker"
     return Engine(client, _embedded_version(embedded), embedded.host, embedded.client_config)
 
 

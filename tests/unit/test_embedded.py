@@ -195,7 +195,7 @@ def test_the_environment_does_not_redirect_the_engine(monkeypatch: pytest.Monkey
 
 
 def test_nothing_of_the_engine_is_outside_its_folder(engine: Embedded) -> None:
-    configuration = engine._daemon_configuration()
+    configuration = engine.configuration()
     assert configuration["data-root"] == str(engine.folder / "data")
     assert configuration["hosts"] == [engine.host]
     assert (configuration["iptables"], configuration["ip6tables"], configuration["ip-forward"]) == (False,) * 3
