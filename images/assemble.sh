@@ -2,8 +2,8 @@
 # Packages -> root file system, one tree per image layer. Runs inside the build, under busybox, without network.
 #
 # Reads  /packages/<layer>/*.deb, /rootfs and /image.conf (calls of the functions below, one declaration a line);
-# writes /layers/<layer>/. Nothing in the result depends on anything else: not on the clock, the umask, the order of
-# directory entries, or on how the files of this repository came to the machine.
+# writes /layers/<layer>.<epoch>/. Nothing in the result depends on anything else: not on the clock, the umask, the
+# order of directory entries, or on how the files of this repository came to the machine.
 set -eu
 umask 022
 export LC_ALL=C
@@ -165,6 +165,10 @@ finish() {
     done
     find "$layers" -type d -perm -2000 -exec chmod g-s {} +
     chown -R 0:0 "$layers"
+    # BuildKit's cache knows what is copied by its name and content, not by its times, which another lock may change.
+    for root in "$layers"/*; do
+        mv "$root" "$root.$1"
+    done
     find "$layers" -exec touch -h -d "@$1" {} +
 }
 

@@ -1,4 +1,7 @@
-"""The same bytes from every build: without cache, from another engine, without Python, offline, two at once."""
+"""The same bytes from every build: with and without cache, from another engine, without Python, offline, two at once.
+
+What surrounds a build, and where packages come from, is in `test_surroundings` and `test_sources`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,30 @@ def test_two_builds_without_cache_give_the_same_bytes(
     first = build.build(recipe, TARGETS, tool, cache=False, folder=scratch / "first")
     second = build.build(recipe, TARGETS, tool, cache=False, folder=scratch / "second")
     assert tree(first.folder) == tree(second.folder) == tree(layout.folder)
+
+
+def test_one_platform_is_built_as_among_others(recipe: Recipe, layout: Layout, tool: Engine, scratch: Path) -> None:
+    for image in layout.images:
+        alone = build.build(recipe, [image.platform], tool, cache=False, folder=scratch / image.platform.tag)
+        assert alone.images == (image,)
+        assert tree(alone.folder / "blobs").items() - tree(layout.folder / "blobs").items() == {
+            (f"sha256/{alone.index.removeprefix('sha256:')}", alone.index.removeprefix("sha256:"))
+        }
+
+
+def test_layers_of_another_lock_in_the_cache_do_no_harm(
+    recipe: Recipe, layout: Layout, tool: Engine, scratch: Path
+) -> None:
+    """Only their times differ, which BuildKit does not look at: it could take one for the other."""
+    locked = replace(recipe.lock, epoch=int(time.time()))
+    path = scratch / "Dockerfile"
+    path.write_text(dockerfile.expand(recipe.variant, locked))
+    other = replace(recipe, lock=locked, dockerfile=path, folder=scratch)  # not one of the variants: packed quickly
+    cached = build.build(other, TARGETS[:1], tool, folder=scratch / "cached")
+    anew = build.build(other, TARGETS[:1], tool, cache=False, folder=scratch / "anew")
+    assert tree(cached.folder) == tree(anew.folder)
+    again = build.build(recipe, TARGETS, tool, folder=scratch / "again")
+    assert tree(again.folder) == tree(layout.folder)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="the embedded engine needs root on Linux")
