@@ -153,11 +153,12 @@ def build(
         layout = Path(scratch) / "layout"
         contexts = {f"packages-{target.tag}": packages_folder(found.lock, target, Path(scratch)) for target in targets}
         contexts["tools"] = tools_folder(Path(scratch))
+        files = files_folder(found.variant, Path(scratch))
         with console.status(f"Building {name}") as status:
             recent: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
             try:
                 with _none_outlives():
-                    for line in _buildx(found, targets, tool, contexts, layout, cache=cache):
+                    for line in _buildx(found, targets, tool, files, contexts, layout, cache=cache):
                         recent.append(line.rstrip())
                         if line.startswith("#") and " [" in line:
                             status.update(f"Building {name}: {line.rstrip()[:100]}")
@@ -196,6 +197,7 @@ def _buildx(
     found: Recipe,
     targets: Sequence[Platform],
     tool: Engine,
+    files: Path,
     contexts: Mapping[str, Path],
     layout: Path,
     *,
@@ -203,7 +205,7 @@ def _buildx(
 ) -> Iterator[str]:
     """Run buildx; yields the lines of its log, raises DockerException if it fails."""
     lines = tool.whales().buildx.build(
-        paths.ROOT,
+        files,
         file=found.dockerfile,
         builder=tool.builder,
         platforms=[target.name for target in targets],
@@ -273,6 +275,21 @@ def packages_folder(locked: Lock, platform: Platform, scratch: Path) -> Path:
         target = folder / package.layer / package.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
         paths.link(fetch.blob(package.sha256), target)
+    return folder
+
+
+def files_folder(variant: Variant, scratch: Path) -> Path:
+    """Folder that stands in for the repository: the files that the Dockerfile copies, all of them new.
+
+    Of a folder that BuildKit has seen before, it asks for files with another size or time only (moby/moby#51518), also
+    without cache. So an edit that changes neither would not be seen.
+    """
+    folder = scratch / "files"
+    folder.mkdir()
+    shutil.copyfile(paths.ROOT / ".dockerignore", folder / ".dockerignore")
+    if variant.image.files:
+        source = paths.IMAGES / variant.image.files
+        shutil.copytree(source, folder / "images" / source.name, copy_function=shutil.copyfile, symlinks=True)
     return folder
 
 

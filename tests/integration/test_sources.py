@@ -38,6 +38,13 @@ def checkout(scratch: Path, recipe: Recipe, tool: Engine) -> Checkout:
     return checkouts.copy(scratch / "checkout", recipe, tool)
 
 
+@pytest.fixture(scope="module")
+def packages(recipe: Recipe) -> tuple[LockedPackage, ...]:
+    """All that a build needs: those of the image, and that of the program that unpacks them."""
+    busybox = lock.load(variants.load("busybox", paths.TOOLS), lock.path_of("busybox", paths.TOOLS))
+    return (*recipe.lock.packages([NATIVE]), *busybox.packages([NATIVE]))
+
+
 def content(package: LockedPackage) -> bytes:
     return fetch.blob(package.sha256).read_bytes()
 

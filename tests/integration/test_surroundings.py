@@ -224,19 +224,28 @@ def test_order_and_time_would_be_seen(disordered: Checkout) -> None:
         assert found[0] != found[1]
 
 
+def test_an_edit_that_keeps_size_and_time_is_seen(checkout: Checkout, layout: Layout) -> None:
+    """By an engine that has built the same folder before."""
+    assert checkout.has_built(checkout.build(), layout, NATIVE)
+    file = next((checkout.root / "images" / "rootfs").rglob("entrypoint.lua"))
+    before = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"-- The", b"-- THE", 1))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    assert layers_that_differ(checkout.build()) == {"configuration"}
+
+
 def layers_that_differ(done: subprocess.CompletedProcess[str]) -> set[str]:
     """Of a build whose digests are not the committed ones."""
     assert done.returncode == DigestError.exit_status, done.stdout
     return set(re.findall(r"layer (\S+): sha256:", done.stdout))
 
 
-@NEEDS_ROOT
 def test_modes_that_are_kept_would_be_seen(checkout: Checkout, layout: Layout) -> None:
-    """Without a mistake in the modes of a fresh clone, and with one in those of another."""
+    """A mistake with which the usual umask gives the right modes, and another does not."""
     checkout.mistake('    find "$layers/configuration" -type f -exec chmod 0644 {} +\n', "")
-    assert checkout.has_built(checkout.build(), layout, NATIVE)
-    change_modes(checkout)
-    assert layers_that_differ(checkout.build()) == {"configuration"}
+    assert checkout.has_built(checkout.build(umask=0o022), layout, NATIVE)
+    assert layers_that_differ(checkout.build(umask=0o077)) == {"configuration"}
 
 
 # In namespaces of its own. $1: the root, $2: the user's cache; the working folder is the checkout.
