@@ -1,6 +1,6 @@
 """Where packages come from must not matter: a mirror, the archive of snapshots, a vault; nor what is in caches.
 
-Each case begins with an empty cache of packages, and has to give the same bytes.
+Each case begins with empty caches, and has to give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import fetch, mirrors, platforms
+from scripts import fetch, lock, mirrors, paths, platforms, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.lock import LockedPackage
@@ -25,6 +25,7 @@ from tests.unit import web
 from tests.unit.web import Web
 
 NATIVE = platforms.native()
+Packages = tuple[LockedPackage, ...]
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def checkout(scratch: Path, recipe: Recipe, tool: Engine) -> Checkout:
 
 
 @pytest.fixture(scope="module")
-def packages(recipe: Recipe) -> tuple[LockedPackage, ...]:
-    """All that a build needs: those of the image, and that of the program that unpacks them."""
+def packages(recipe: Recipe, layout: Layout) -> Packages:
+    """All that a build needs: those of the image, and that of the program which unpacks them."""
     busybox = lock.load(variants.load("busybox", paths.TOOLS), lock.path_of("busybox", paths.TOOLS))
     return (*recipe.lock.packages([NATIVE]), *busybox.packages([NATIVE]))
 
@@ -50,47 +51,51 @@ def content(package: LockedPackage) -> bytes:
 
 
 def built_from(
-    server: Web, url: Callable[[str], str], checkout: Checkout, recipe: Recipe, scratch: Path
+    server: Web, url: Callable[[str], str], packages: Packages, checkout: Checkout, scratch: Path
 ) -> subprocess.CompletedProcess[str]:
-    """A build that asks `server` first, where each archive is at the `url` of its name; it got all from there."""
-    archives = {package.archive for package in recipe.lock.packages([NATIVE])}
-    named = {mirrors.variable(archive): url(archive) for archive in archives}
-    done = checkout.build(named | checkouts.cache(scratch / "cache", "layers", "tools"))
-    assert {path for path, _ in server.requests} == set(server.behaviours)
+    """A build that asks `server` first, where each archive is at the `url` of its name; it got all from there.
+
+    Only layers that were packed before are not packed again.
+    """
+    named = {mirrors.variable(package.archive): url(package.archive) for package in packages}
+    done = checkout.build(named | checkouts.cache(scratch / "cache", "layers"))
+    assert {path for path, _ in server.requests} == set(server.behaviours), done.stdout
     return done
 
 
-def test_a_mirror(checkout: Checkout, scratch: Path, recipe: Recipe, layout: Layout) -> None:
+def test_a_mirror(checkout: Checkout, scratch: Path, packages: Packages, layout: Layout) -> None:
     with web.serving() as server:
-        for package in recipe.lock.packages([NATIVE]):
+        for package in packages:
             server.behaviours[f"/pub/{package.archive}/{package.path}"] = web.content(content(package))
-        done = built_from(server, lambda archive: f"{server.url}/pub/{archive}", checkout, recipe, scratch)
+        done = built_from(server, lambda archive: f"{server.url}/pub/{archive}", packages, checkout, scratch)
     assert checkout.has_built(done, layout, NATIVE)
 
 
-def test_the_archive_of_snapshots(checkout: Checkout, scratch: Path, recipe: Recipe, layout: Layout) -> None:
+def test_the_archive_of_snapshots(
+    checkout: Checkout, scratch: Path, recipe: Recipe, packages: Packages, layout: Layout
+) -> None:
     """Its addresses, on this machine: each file at the locked instant, which leads to its only place, by its SHA-1."""
     instant = recipe.lock.snapshot
     with web.serving() as server:
-        for package in recipe.lock.packages([NATIVE]):
-            place = f"/file/{hashlib.sha1(content(package)).hexdigest()}"  # noqa: S324 - the archive's own choice
-            server.behaviours[place] = web.content(content(package))
-            server.behaviours[f"/archive/{package.archive}/{instant}/{package.path}"] = web.redirecting(place)
 
         def url(archive: str) -> str:
             return mirrors.public_url(archive, instant).replace(mirrors.SNAPSHOT, f"{server.url}/archive")
 
-        done = built_from(server, url, checkout, recipe, scratch)
+        for package in packages:
+            place = f"/file/{hashlib.sha1(content(package)).hexdigest()}"  # noqa: S324 - the archive's own choice
+            server.behaviours[place] = web.content(content(package))
+            server.behaviours[f"/archive/{package.archive}/{instant}/{package.path}"] = web.redirecting(place)
+        done = built_from(server, url, packages, checkout, scratch)
     assert checkout.has_built(done, layout, NATIVE)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs root and unshare(1)")
-def test_a_vault(checkout: Checkout, scratch: Path, recipe: Recipe, layout: Layout) -> None:
-    """Without any network, not even the loopback. All layers are packed anew."""
-    vault = scratch / "vault"
-    (vault / "blobs" / "sha256").mkdir(parents=True)
-    for package in recipe.lock.packages([NATIVE]):
-        (vault / "blobs" / "sha256" / package.sha256).write_bytes(content(package))
-    environment = {"PROSODY_VAULT": str(vault), **checkouts.cache(scratch / "cache", "tools")}
+def test_a_vault(checkout: Checkout, scratch: Path, packages: Packages, layout: Layout) -> None:
+    """Without any network, not even the loopback; all caches are empty, so that layers are packed anew as well."""
+    blobs = scratch / "vault" / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    for package in packages:
+        (blobs / package.sha256).write_bytes(content(package))
+    environment = {"PROSODY_VAULT": str(scratch / "vault"), **checkouts.cache(scratch / "cache")}
     done = checkout.build(environment, before=("unshare", "--net"))
     assert checkout.has_built(done, layout, NATIVE)
