@@ -13,6 +13,7 @@ import pytest
 
 from scripts import embedded, paths
 from scripts.embedded import Embedded, Running
+from scripts.errors import EngineError
 
 
 @pytest.fixture
@@ -54,6 +55,22 @@ def test_the_limit_is_the_kernels(tmp_path: Path) -> None:
         listener.bind(str(longest))
     with socket.socket(socket.AF_UNIX) as listener, pytest.raises(OSError, match="too long"):
         listener.bind(f"{longest}x")
+
+
+@pytest.mark.parametrize("name", [*embedded._UNUSABLE, "\n", os.fsdecode(b"\xe9")])
+def test_a_path_that_means_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Before anything is unpacked or written; be it that of the checkout or that of the cache."""
+    folder = tmp_path / f"a{name}b"
+    monkeypatch.setattr(paths, "SCRATCH", folder)
+    with pytest.raises(EngineError, match="cannot work in"):
+        Embedded().start()
+    monkeypatch.setattr(paths, "SCRATCH", tmp_path / "scratch")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    with pytest.raises(EngineError, match="cannot work in"):
+        Embedded().start()
+    assert not list(tmp_path.iterdir())
 
 
 def test_checkouts_and_engines_do_not_share_names(monkeypatch: pytest.MonkeyPatch) -> None:
