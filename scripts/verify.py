@@ -137,13 +137,15 @@ def _run(copy: Path, verb: str, *arguments: str) -> int:
     return subprocess.run(command, cwd=copy, env=environment, check=False).returncode
 
 
-def plain(recipe: Recipe, targets: Sequence[Platform], folder: Path, *, locked_tools: bool) -> Layout:
-    """Build the committed Dockerfile by `docker buildx build` alone, without anything of this build system.
+def plain(recipe: Recipe, targets: Sequence[Platform], checkout: Path, folder: Path, *, locked_tools: bool) -> Layout:
+    """Build the Dockerfile of a checkout by `docker buildx build` alone, without anything of this build system.
 
     BuildKit fetches all packages itself. The stage `tools` is an image of a registry, or the locked busybox.
     `folder` is where the layout is written, packed as all are. Raises BuildError with the end of BuildKit's log.
     """
     tool = engine.find()
+    path = recipe.dockerfile.relative_to(paths.ROOT)
+    destination = '"dest=' + str(folder / "plain").replace('"', '""') + '"'  # a field of CSV (RFC 4180)
     folder.mkdir(parents=True)
     contexts = [f"--build-context=tools={build.tools_folder(folder)}"] if locked_tools else []
     archives = sorted({package.archive for package in recipe.lock.packages(targets)} & set(mirrors.ARCHIVES))
@@ -151,18 +153,18 @@ def plain(recipe: Recipe, targets: Sequence[Platform], folder: Path, *, locked_t
     done = subprocess.run(
         [
             *(str(tool.client), "buildx", "build", "--builder", tool.builder, "--no-cache", "--progress", "plain"),
-            *("--file", str(recipe.dockerfile), "--platform", ",".join(target.name for target in targets)),
+            *("--file", str(checkout / path), "--platform", ",".join(target.name for target in targets)),
             *("--provenance", "false", "--sbom", "false", *contexts),
             *("--build-arg", f"SOURCE_DATE_EPOCH={recipe.lock.epoch}", "--build-arg", "BUILDKIT_MULTI_PLATFORM=1"),
             *(f"--build-arg={mirrors.variable(name)}={mirror}" for name, mirror in first.items()),
-            "--output", f"type=oci,dest={folder / 'plain'},tar=false,compression=uncompressed,oci-mediatypes=true",
-            str(paths.ROOT),
+            "--output", f"type=oci,{destination},tar=false,compression=uncompressed,oci-mediatypes=true",
+            str(checkout),
         ],
         env=os.environ | tool.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         end = "\n".join(done.stderr.splitlines()[-25:])
-        raise BuildError(f"docker buildx build of {recipe.dockerfile} failed. The end of its log:\n{end}")
+        raise BuildError(f"docker buildx build of {path} failed. The end of its log:\n{end}")
     return oci.canonicalise(folder / "plain", folder / "canonical", dockerfile.layers(recipe.variant))
 
 
@@ -268,7 +270,7 @@ def _verified(names: Sequence[str], options: argparse.Namespace) -> Iterator[Ver
             for recipe, before, targets in zip(recipes, expected, chosen, strict=True):
                 name = recipe.variant.name
                 if options.image_only:
-                    rebuilt = plain(recipe, targets, scratch / name, locked_tools=options.locked_tools)
+                    rebuilt = plain(recipe, targets, copy, scratch / name, locked_tools=options.locked_tools)
                 else:
                     rebuilt = rebuild(copy, name, [target.name for target in targets])
                 for image in rebuilt.images:

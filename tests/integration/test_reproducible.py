@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import build, dockerfile, engine, mirrors, oci, paths, platforms, toolset
+from scripts import build, dockerfile, engine, paths, platforms, verify
 from scripts.build import Recipe
 from scripts.embedded import Embedded
 from scripts.engine import Engine
@@ -98,36 +98,14 @@ def test_another_engine_version_gives_the_same_bytes(
     assert tree(other.folder) == tree(layout.folder)
 
 
-def test_plain_buildx_gives_the_same_image(recipe: Recipe, layout: Layout, tool: Engine, scratch: Path) -> None:
+def test_plain_buildx_gives_the_same_image(recipe: Recipe, layout: Layout, scratch: Path) -> None:
     """No Python in between: BuildKit itself fetches every package, by URL and checksum.
 
     Only the `tools` stage is replaced, because its default is an image of a registry.
     """
-    tools = scratch / "tools"
-    (tools / "bin").mkdir(parents=True)
-    shutil.copy(toolset.unpack("busybox").root / "usr/bin/busybox", tools / "bin" / "busybox")
     native = platforms.native()
-    subprocess.run(
-        [
-            *(str(tool.client), "buildx", "build", "--builder", tool.builder, "--no-cache", "--progress", "plain"),
-            *("--file", str(recipe.dockerfile), "--platform", native.name, "--provenance", "false"),
-            *("--build-context", f"tools={tools}", "--build-arg", f"SOURCE_DATE_EPOCH={recipe.lock.epoch}"),
-            *("--build-arg", "BUILDKIT_MULTI_PLATFORM=1", *mirror_arguments(recipe)),
-            *("--output", f"type=oci,dest={scratch / 'plain'},tar=false,compression=uncompressed", str(paths.ROOT)),
-        ],
-        env=os.environ | tool.environment,
-        check=True,
-        capture_output=True,
-    )
-    plain = oci.canonicalise(scratch / "plain", scratch / "canonical", dockerfile.layers(recipe.variant))
+    plain = verify.plain(recipe, [native], paths.ROOT, scratch / "plain", locked_tools=True)
     assert plain.images == tuple(image for image in layout.images if image.platform == native)
-
-
-def mirror_arguments(recipe: Recipe) -> Iterator[str]:
-    """Build arguments that name, for each archive, the mirror that this machine would ask first."""
-    for archive in sorted({package.archive for package in recipe.lock.platforms[platforms.native().name]}):
-        first = mirrors.mirrors(archive, recipe.lock.snapshot)[0]
-        yield from ("--build-arg", f"{mirrors.variable(archive)}={first}")
 
 
 def test_two_builds_at_once_both_end_well(layout: Layout) -> None:
