@@ -94,7 +94,7 @@ def test_a_file_arrives(cache: Path, use: Callable[..., None]) -> None:
 def test_the_next_mirror_is_tried(cache: Path, use: Callable[..., None], bad: web.Answer) -> None:
     with web.serving(thing=bad) as first, web.serving(thing=web.content(DATA)) as second:
         use(first.url, second.url)
-        fetch.fetch([item()], "now", patience=0.2)
+        fetch.fetch([item()], "now", patience=2.0)
         assert first.requests
     assert fetch.blob(SHA256).read_bytes() == DATA
     assert stored(cache) == [fetch.blob(SHA256)]
