@@ -66,12 +66,12 @@ def test_two_builds_without_cache_give_the_same_bytes(
 
 
 def test_one_platform_is_built_as_among_others(recipe: Recipe, layout: Layout, tool: Engine, scratch: Path) -> None:
-    for image in layout.images:
-        alone = build.build(recipe, [image.platform], tool, cache=False, folder=scratch / image.platform.tag)
-        assert alone.images == (image,)
-        assert tree(alone.folder / "blobs").items() - tree(layout.folder / "blobs").items() == {
-            (f"sha256/{alone.index.removeprefix('sha256:')}", alone.index.removeprefix("sha256:"))
-        }
+    """The foreign one; this machine's own is built alone by all tests of `test_surroundings`."""
+    image = layout.images[-1]
+    alone = build.build(recipe, [image.platform], tool, cache=False, folder=scratch / "alone")
+    assert alone.images == (image,)
+    index = alone.index.removeprefix("sha256:")
+    assert tree(alone.folder / "blobs").items() - tree(layout.folder / "blobs").items() == {(f"sha256/{index}", index)}
 
 
 def test_layers_of_another_lock_in_the_cache_do_no_harm(
