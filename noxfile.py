@@ -126,6 +126,12 @@ def verify(session: nox.Session) -> None:
 
 
 @nox.session
+def matrix(session: nox.Session) -> None:
+    """Print variant x platform as JSON for CI: `-- [NAME ...] [--platform PLATFORM] [--native] [--output FILE]`."""
+    verb(session, "matrix")
+
+
+@nox.session
 def vault(session: nox.Session) -> None:
     """Keep all locked packages as one OCI artifact, or have them from it: `-- push|pull REFERENCE|FOLDER`."""
     verb(session, "vault")

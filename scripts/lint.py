@@ -1,8 +1,8 @@
-"""Linters of files that are not Python or YAML: shell scripts, Dockerfiles, Lua.
+"""Linters of files that are not Python: shell scripts, Dockerfiles, Lua, and what GitHub reads.
 
     python -m scripts.lint
 
-hadolint and shellcheck come as wheels, luacheck as a locked Debian package.
+luacheck comes as a locked Debian package, the others as wheels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scripts import errors, paths, toolset
@@ -18,6 +18,15 @@ from scripts.console import console
 from scripts.errors import UserError
 
 _PROGRAMS = Path(sys.prefix) / "bin"
+_GITHUB = paths.ROOT / ".github"
+# check-jsonschema's name of a schema, and the files that it is for
+_SCHEMATA = {
+    "vendor.github-workflows": "workflows/*.yml",
+    "custom.github-workflows-require-timeout": "workflows/*.yml",
+    "vendor.dependabot": "dependabot.yml",
+    "vendor.github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
+    "vendor.github-issue-config": "ISSUE_TEMPLATE/config.yml",
+}
 
 
 class LintError(UserError):
@@ -46,7 +55,17 @@ def _linters() -> list[tuple[str, list[str], dict[str, str]]]:
         ("shellcheck", [str(_PROGRAMS / "shellcheck"), *map(str, shell)], {}),
         ("hadolint", [str(_PROGRAMS / "hadolint"), *map(str, dockerfiles)], {}),
         ("luacheck", luacheck, {"LUA_PATH": f"{modules};{modules.parent}/?/init.lua", "LUA_CPATH": str(libraries)}),
+        *((name, command, {}) for name, command in _of_github()),
     ]
+
+
+def _of_github() -> Iterator[tuple[str, list[str]]]:
+    """Name and command line of each linter of what GitHub reads."""
+    options = ["--offline", "--quiet", "--pedantic", "--strict-collection"]
+    yield "zizmor", [str(_PROGRAMS / "zizmor"), *options, str(_GITHUB)]
+    for schema, pattern in _SCHEMATA.items():
+        files = sorted(map(str, _GITHUB.glob(pattern)))
+        yield schema, [str(_PROGRAMS / "check-jsonschema"), "--quiet", "--builtin-schema", schema, *files]
 
 
 def _scripts() -> list[Path]:
