@@ -1,6 +1,7 @@
 """Dockerfile + packages -> canonical OCI layout, loaded into the engine.
 
-    python -m scripts.build [--platform PLATFORM|all] [--no-cache] [--update-digests] [--relock-gone] [NAME ...]
+    python -m scripts.build [--platform PLATFORM|all] [--no-cache] [--update-digests] [--relock-gone] [--peers]
+        [--builder NAME] [NAME ...]
 
 Builds the named variants for this machine's platform; without any name, all that are locked, for all their platforms.
 A variant that is named and has no lock yet is locked first.
@@ -14,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,10 @@ import docker
 import psutil
 from filelock import FileLock, Timeout
 from python_on_whales.exceptions import DockerException
+from rich.status import Status
 
 from scripts import (
+    builders,
     contents,
     digests,
     dockerfile,
@@ -150,27 +154,38 @@ def build(
     folder.parent.mkdir(parents=True, exist_ok=True)
     paths.SCRATCH.mkdir(exist_ok=True)
     with _alone(f"build-{name}"), tempfile.TemporaryDirectory(prefix="build-", dir=paths.SCRATCH) as scratch:
-        layout = Path(scratch) / "layout"
-        contexts = {f"packages-{target.tag}": packages_folder(found.lock, target, Path(scratch)) for target in targets}
-        contexts["tools"] = tools_folder(Path(scratch))
-        files = files_folder(found.variant, Path(scratch))
-        with console.status(f"Building {name}") as status:
-            recent: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
-            try:
-                with _none_outlives():
-                    for line in _buildx(found, targets, tool, files, contexts, layout, cache=cache):
-                        recent.append(line.rstrip())
-                        if line.startswith("#") and " [" in line:
-                            status.update(f"Building {name}: {line.rstrip()[:100]}")
-            except DockerException as error:
-                raise BuildError(
-                    f"BuildKit could not build {name}. The end of its log:\n" + "\n".join(recent)
-                ) from error
+        # buildx writes no layout of several nodes, so each platform is asked for by itself, and goes to its node.
+        parts = [(target,) for target in targets] if tool.elsewhere else [tuple(targets)]
+        folders = [Path(scratch) / part[0].tag for part in parts]
+        with console.status(f"Building {name}") as status, ThreadPoolExecutor(len(parts)) as executor, _none_outlives():
+            solved = executor.map(lambda part, own: _solve(found, part, tool, own, status, cache=cache), parts, folders)
+            layouts = list(solved)
+        layout = layouts[0] if len(parts) == 1 else oci.merge(layouts, Path(scratch) / "merged")
         layers = dockerfile.layers(found.variant)
         with step_progress() as progress:
             task = progress.add_task(f"Packing {name}", total=len(targets) * len(layers))
             level = oci.SMALLEST if found.folder == paths.VARIANTS else oci.FASTEST
             return oci.canonicalise(layout, folder, layers, level=level, advance=lambda: progress.advance(task))
+
+
+def _solve(
+    found: Recipe, targets: Sequence[Platform], tool: Engine, scratch: Path, status: Status, *, cache: bool
+) -> Path:
+    """Have BuildKit build `targets`; returns the layout that it writes, in the new folder `scratch`."""
+    name = found.variant.name
+    scratch.mkdir()
+    contexts = {f"packages-{target.tag}": packages_folder(found.lock, target, scratch) for target in targets}
+    contexts["tools"] = tools_folder(scratch, builders.runs_on(tool, targets[0]) if tool.elsewhere else None)
+    files = files_folder(found.variant, scratch)
+    recent: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
+    try:
+        for line in _buildx(found, targets, tool, files, contexts, scratch / "layout", cache=cache):
+            recent.append(line.rstrip())
+            if line.startswith("#") and " [" in line:
+                status.update(f"Building {name}: {line.rstrip()[:100]}")
+    except DockerException as error:
+        raise BuildError(f"BuildKit could not build {name}. The end of its log:\n" + "\n".join(recent)) from error
+    return scratch / "layout"
 
 
 @contextmanager
@@ -293,11 +308,15 @@ def files_folder(variant: Variant, scratch: Path) -> Path:
     return folder
 
 
-def tools_folder(scratch: Path) -> Path:
-    """Folder that stands in for the Dockerfile's stage of the same name: the locked busybox, which unpacks the rest."""
+def tools_folder(scratch: Path, platform: Platform | None = None) -> Path:
+    """Folder that stands in for the Dockerfile's stage of the same name: the locked busybox, which unpacks the rest.
+
+    It runs on `platform`, that of the machine that builds (default: this one's).
+    """
     target = scratch / "tools" / "bin" / "busybox"
     target.parent.mkdir(parents=True)
-    shutil.copyfile(toolset.unpack_anew("busybox", scratch / "busybox").root / "usr/bin/busybox", target)
+    unpacked = toolset.unpack_anew("busybox", scratch / "busybox", platform)
+    shutil.copyfile(unpacked.root / "usr/bin/busybox", target)
     target.chmod(0o755)
     return scratch / "tools"
 
@@ -312,7 +331,7 @@ def build_and_load(name: str, targets: Sequence[str], options: argparse.Namespac
     if options.update_digests and not everything:
         raise UsageError("Digests are recorded for all platforms at once: --platform all")
     found = prepare(name, wanted, relock_gone=options.relock_gone, folder=folder)
-    tool = engine.find()
+    tool = builders.named(engine.find(), options.builder) if options.builder else engine.find()
     layout = build(found, wanted, tool, cache=not options.no_cache)
     if options.update_digests:
         record(name, layout, folder)
@@ -364,6 +383,10 @@ def chosen_platforms(variant: Variant, wanted: Sequence[str]) -> tuple[Platform,
     return tuple(platform for platform in variant.platforms if platform.name in wanted)
 
 
+def _peers() -> list[str]:
+    return [name for name in variants.names(paths.PEERS) if digests.load(name, paths.PEERS) is not None]
+
+
 def report(built: Built, tool: Engine) -> None:
     """Print how to run the image, and the table of numbers that ends every build."""
     rows = table(f"{built.recipe.tags[1]}", "platform", "size", "config digest", "seconds",
@@ -401,19 +424,24 @@ def main(arguments: Sequence[str]) -> None:
         help="platform such as linux/arm64, or all; may be repeated (default: this machine's)",
     )
     parser.add_argument("--no-cache", action="store_true", help="do not use BuildKit's cache")
+    parser.add_argument(
+        "--builder", metavar="NAME", help="build with this builder of buildx, whose nodes may be other machines"
+    )
     parser.add_argument("--update-digests", action="store_true", help="record the digests instead of comparing them")
     parser.add_argument(
         "--relock-gone",
         action="store_true",
         help="if the archive dropped a locked package, lock again just for this build (its digests are not compared)",
     )
+    parser.add_argument(
+        "--peers", action="store_true", help="without names, also the servers of tests that have digests"
+    )
     options = parser.parse_args(arguments)
     targets = options.platform or (
         [platforms.native().name] if options.names and not options.update_digests else ["all"]
     )
-    finished = [
-        build_and_load(name, targets, options) for name in options.names or lock.chosen_by_default(paths.VARIANTS)
-    ]
+    names = options.names or [*lock.chosen_by_default(paths.VARIANTS), *(_peers() if options.peers else ())]
+    finished = [build_and_load(name, targets, options) for name in names]
     tool = engine.find()
     for built in finished:
         report(built, tool)

@@ -20,7 +20,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import docker
@@ -63,14 +63,18 @@ class Running:
 
 @dataclass(frozen=True)
 class Embedded:
-    """An embedded engine of this checkout; `name` is its set of tools (`engine` or `engine-next`)."""
+    """An embedded engine of this checkout; `name` is its set of tools (`engine` or `engine-next`).
+
+    `parent` is the folder that it has its own folder in.
+    """
 
     name: str = "engine"
+    parent: Path = field(default_factory=lambda: paths.SCRATCH)
 
     @property
     def folder(self) -> Path:
         """Where the engine keeps its state and images."""
-        return paths.SCRATCH / self.name
+        return self.parent / self.name
 
     @property
     def identity(self) -> str:

@@ -37,13 +37,17 @@ _EMBEDDED = ("engine", "engine-next")  # sets of tools in scripts/tools/ that ma
 
 @dataclass(frozen=True)
 class Engine:
-    """A working engine: the client program to call, and where and how that client finds the engine."""
+    """A working engine: the client program to call, and where and how that client finds the engine.
+
+    `elsewhere` is whether `builder` is one that was asked for by name, whose nodes may be other machines.
+    """
 
     client: Path
     version: str
     host: str | None = None
     config: Path | None = None
     builder: str = "default"
+    elsewhere: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -55,6 +59,12 @@ class Engine:
         """Environment variables that make any Docker client use this engine."""
         variables = {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.config) if self.config else None}
         return {name: value for name, value in variables.items() if value}
+
+    @property
+    def builders(self) -> dict[str, str]:
+        """Environment variable that makes the client of another engine know the builders that this one's knows."""
+        config = self.config or Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
+        return {"BUILDX_CONFIG": os.environ.get("BUILDX_CONFIG") or str(config / "buildx")}
 
     def whales(self) -> DockerClient:
         """Client for builds; the user's wish for labels that tell the commit must not reach images."""

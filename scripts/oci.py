@@ -154,6 +154,18 @@ def canonicalise(
     return Layout(target, digest_of(index), tuple(images))
 
 
+def merge(sources: Sequence[Path], target: Path) -> Path:
+    """Put layouts together in `target`, a new folder: the blobs of all, and one index of all images."""
+    entries = []
+    for source in sources:
+        entries += json.loads((source / "index.json").read_text())["manifests"]
+        for blob in (source / "blobs" / "sha256").iterdir():
+            (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+            paths.link(blob, _blob(target, blob.name))
+    paths.write_text(target / "index.json", canonical({"schemaVersion": 2, "manifests": entries}).decode())
+    return target
+
+
 def write_index(folder: Path, descriptor: Mapping[str, Any]) -> None:
     """Make `folder`, which has the blobs, a layout that holds what `descriptor` is of, and nothing else."""
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [descriptor]}
@@ -235,10 +247,11 @@ def archive(layout: Layout, image: Image, tags: Sequence[str], stream: io.Buffer
 
 
 def _manifests(source: Path) -> list[tuple[Platform, dict[str, Any]]]:
-    """Platform and manifest of every image in a layout, through one nested index or none."""
-    entries = json.loads((source / "index.json").read_text())["manifests"]
-    if len(entries) == 1 and entries[0]["mediaType"] == _INDEX:
-        entries = json.loads(_verified(source, entries[0]["digest"]).read_bytes())["manifests"]
+    """Platform and manifest of every image in a layout, through nested indexes or none."""
+    entries: list[dict[str, Any]] = []
+    for entry in json.loads((source / "index.json").read_text())["manifests"]:
+        nested = entry["mediaType"] == _INDEX
+        entries += json.loads(_verified(source, entry["digest"]).read_bytes())["manifests"] if nested else [entry]
     found = []
     for entry in entries:
         manifest: dict[str, Any] = json.loads(_verified(source, entry["digest"]).read_bytes())

@@ -46,15 +46,16 @@ def unpack(name: str, platform: Platform | None = None) -> Toolset:
     return _locked(name, lambda locked: _kept(name, locked, platform or platforms.native()))
 
 
-def unpack_anew(name: str, root: Path) -> Toolset:
-    """The tools `name` for this machine, unpacked into `root` from packages that are verified now.
+def unpack_anew(name: str, root: Path, platform: Platform | None = None) -> Toolset:
+    """The tools `name` for `platform` (default: this machine's), unpacked into `root` from packages verified now.
 
     For what decides about the bytes of an image. Raises what `unpack` raises.
     """
+    target = platform or platforms.native()
 
     def unpacked(locked: Lock) -> Toolset:
-        locked.fetch([platforms.native()], label=f"packages of {name}")
-        for package in locked.packages([platforms.native()]):
+        locked.fetch([target], label=f"packages of {name}")
+        for package in locked.packages([target]):
             unpack_package(fetch.blob(package.sha256), root)
         return Toolset(root)
 

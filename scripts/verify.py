@@ -1,6 +1,7 @@
 """Rebuild images from nothing, and compare them with what is committed or published.
 
-    python -m scripts.verify [--platform PLATFORM|all] [--against REFERENCE] [--image-only [--locked-tools]] [NAME ...]
+    python -m scripts.verify [--platform PLATFORM|all] [--against REFERENCE] [--image-only [--locked-tools]]
+        [--builder NAME] [NAME ...]
 
 The rebuild is made of a copy of this checkout in another folder, with empty caches, by an engine that is started for it
 and removed afterwards. With --image-only it is made by `docker buildx build` of the committed Dockerfile instead.
@@ -119,18 +120,23 @@ def elsewhere(scratch: Path) -> Iterator[Path]:
         _run(copy, "engine", "remove")
 
 
-def rebuild(copy: Path, name: str, targets: Sequence[str]) -> Layout:
-    """Build a variant in a copy of the checkout. Raises BuildError if that fails."""
-    status = _run(copy, "build", name, "--no-cache", *(f"--platform={target}" for target in targets))
+def rebuild(copy: Path, name: str, targets: Sequence[str], builder: str | None = None) -> Layout:
+    """Build a variant in a copy of the checkout, by this checkout's `builder` if one is named.
+
+    Raises BuildError if that fails.
+    """
+    named, known = [f"--builder={builder}"] if builder else [], engine.find().builders if builder else {}
+    platforms = [f"--platform={target}" for target in targets]
+    status = _run(copy, "build", name, "--no-cache", *named, *platforms, **known)
     # That it is not what is committed is for the comparison to say.
     if status not in (0, DigestError.exit_status):
         raise BuildError(f"{name} could not be built again: that ended with status {status}, for the reason above.")
     return oci.load(copy / "dist" / name)
 
 
-def _run(copy: Path, verb: str, *arguments: str) -> int:
+def _run(copy: Path, verb: str, *arguments: str, **variables: str) -> int:
     """Exit status of a command of this build system in a copy of the checkout, with caches of its own."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(copy.parent / "cache")}
+    environment = os.environ | {"XDG_CACHE_HOME": str(copy.parent / "cache")} | variables
     if sys.platform == "linux" and os.geteuid() == 0:
         environment.setdefault("PROSODY_ENGINE", "embedded")  # a fresh one
     command = [sys.executable, "-m", f"scripts.{verb}", *arguments]
@@ -245,12 +251,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--locked-tools", action="store_true", help="with --image-only: no image of a registry, but the locked busybox"
     )
+    parser.add_argument(
+        "--builder", metavar="NAME", help="build with this builder of buildx, whose nodes may be other machines"
+    )
     options = parser.parse_args(arguments)
     names = options.names or lock.chosen_by_default(paths.VARIANTS)
     if options.against and len(names) != 1:
         raise UsageError("--against REFERENCE is one image: name the variant that it is of.")
     if options.locked_tools and not options.image_only:
         raise UsageError("--locked-tools goes with --image-only; other rebuilds use nothing else.")
+    if options.builder and options.image_only:
+        raise UsageError("--builder is for rebuilds by this build system: buildx writes no image of several nodes.")
     start = time.monotonic()
     verdicts = list(_verified(names, options))
     report(verdicts, time.monotonic() - start)
@@ -272,7 +283,7 @@ def _verified(names: Sequence[str], options: argparse.Namespace) -> Iterator[Ver
                 if options.image_only:
                     rebuilt = plain(recipe, targets, copy, scratch / name, locked_tools=options.locked_tools)
                 else:
-                    rebuilt = rebuild(copy, name, [target.name for target in targets])
+                    rebuilt = rebuild(copy, name, [target.name for target in targets], options.builder)
                 for image in rebuilt.images:
                     found = verdict(recipe, rebuilt, image, before)
                     if found.differences:

@@ -25,8 +25,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Embedded:
     return found
 
 
-def test_the_socket_is_in_the_engines_folder(engine: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "SCRATCH", Path("/short"))
+def test_the_socket_is_in_the_engines_folder() -> None:
+    engine = Embedded(parent=Path("/short"))
     assert engine.socket == Path("/short/engine/docker.sock")
     assert engine.host == "unix:///short/engine/docker.sock"
 

@@ -27,7 +27,7 @@ def add(folder: Path, content: bytes) -> dict[str, Any]:
 def exported(
     folder: Path, *, wording: str = "COPY", order: Sequence[int] = (0, 1), media_type: str = oci._LAYER
 ) -> Path:
-    """A layout as BuildKit would write it, for two platforms that share a layer."""
+    """A layout as BuildKit would write it, for two platforms that share a layer, or one of them."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
     entries = []
     for architecture, layer in (("amd64", AMD64), ("arm64", ARM64)):
@@ -62,6 +62,15 @@ def test_the_same_content_gives_the_same_layout(tmp_path: Path) -> None:
     second = oci.canonicalise(other, tmp_path / "second", NAMES)
     assert files(first.folder) == files(second.folder)
     assert first.images == second.images
+
+
+def test_layouts_of_one_platform_each_are_one_of_all(tmp_path: Path) -> None:
+    """As nodes of a builder give them; the first may be any of them."""
+    whole = oci.canonicalise(exported(tmp_path / "whole"), tmp_path / "expected", NAMES)
+    parts = [exported(tmp_path / f"part{number}", order=(number,)) for number in (1, 0)]
+    merged = oci.canonicalise(oci.merge(parts, tmp_path / "merged"), tmp_path / "result", NAMES)
+    assert files(merged.folder) == files(whole.folder)
+    assert merged.images == whole.images
 
 
 def test_a_layout_is_what_it_says(tmp_path: Path) -> None:
