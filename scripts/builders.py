@@ -44,7 +44,7 @@ def runs_on(tool: Engine, target: Platform) -> Platform:
 
     Raises BuildError if that machine cannot be asked, or if there is no locked program for it to unpack packages with.
     """
-    with tempfile.TemporaryDirectory(prefix="node-", dir=paths.SCRATCH) as folder:
+    with tempfile.TemporaryDirectory(prefix="prosody-node-") as folder:
         (Path(folder) / "Dockerfile").write_text(_QUESTION)
         try:
             tool.whales().buildx.build(

@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -83,11 +84,10 @@ class Embedded:
 
     @property
     def socket(self) -> Path:
-        """Where the engine listens: in its folder, or in the user's cache if that path would be too long."""
-        near = self.folder / "docker.sock"
-        if len(os.fsencode(near)) <= _LONGEST_SOCKET_PATH:
-            return near
-        return paths.user_cache() / f"{self.identity}.sock"
+        """Where the engine listens: in its folder, or in the first other place whose path is not too long."""
+        name = f"{self.identity}.sock"
+        places = (self.folder / "docker.sock", paths.user_cache() / name, Path(tempfile.gettempdir()) / name)
+        return next((place for place in places if len(os.fsencode(place)) <= _LONGEST_SOCKET_PATH), places[-1])
 
     @property
     def host(self) -> str:

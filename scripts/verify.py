@@ -125,7 +125,8 @@ def rebuild(copy: Path, name: str, targets: Sequence[str], builder: str | None =
 
     Raises BuildError if that fails.
     """
-    named, known = [f"--builder={builder}"] if builder else [], engine.find().builders if builder else {}
+    named = [f"--builder={builder}"] if builder else []
+    known = engine.find().builders if builder else {}
     platforms = [f"--platform={target}" for target in targets]
     status = _run(copy, "build", name, "--no-cache", *named, *platforms, **known)
     # That it is not what is committed is for the comparison to say.

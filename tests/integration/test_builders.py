@@ -90,12 +90,14 @@ def test_a_node_tells_what_it_runs_on(farm: Farm) -> None:
     assert {builders.runs_on(farm.tool, target) for target in (ONE, OTHER)} == {platforms.native()}
 
 
-def test_verify_and_build_take_it_by_name(farm: Farm) -> None:
+def test_a_rebuild_from_nothing_takes_it_by_name(farm: Farm) -> None:
+    """In another checkout, whose own engine knows no builder."""
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.build", "debian", "--builder", NAME, f"--platform={OTHER}"],
-        cwd=paths.ROOT, env=os.environ | farm.tool.environment, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "scripts.verify", "debian", f"--platform={OTHER}", "--builder", NAME],
+        cwd=paths.ROOT, env=os.environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "the same" in done.stderr
 
 
 def test_a_builder_that_does_not_exist_is_told(tool: Engine) -> None:

@@ -49,6 +49,14 @@ def test_a_long_path_gets_a_short_socket(monkeypatch: pytest.MonkeyPatch, scratc
     assert len(os.fsencode(found)) <= 107
 
 
+def test_a_checkout_whose_cache_is_far_down_as_well_gets_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where `verify` builds again, with a cache in the same folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/" + "long/" * 30)
+    monkeypatch.setattr("tempfile.tempdir", "/short")
+    engine = Embedded(parent=Path("/" + "long/" * 30))
+    assert engine.socket == Path("/short") / f"{engine.identity}.sock"
+
+
 def test_the_limit_is_the_kernels(tmp_path: Path) -> None:
     longest = tmp_path / ("x" * (embedded._LONGEST_SOCKET_PATH - len(os.fsencode(tmp_path)) - 1))
     with socket.socket(socket.AF_UNIX) as listener:

@@ -16,6 +16,7 @@ from scripts.errors import BuildError, UsageError, UserError
         (["debian", "hardened", "--against", "registry.example/prosody:debian"], "name the variant"),
         (["--against", "registry.example/prosody:debian"], "name the variant"),
         (["debian", "--locked-tools"], "goes with --image-only"),
+        (["debian", "--image-only", "--builder", "farm"], "--builder is for rebuilds by this build system"),
         (["debian", "--platform", "linux/amd46"], "There is no platform 'linux/amd46'.*linux/amd64"),
         (["debiam"], "debian"),
     ],
