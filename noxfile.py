@@ -138,6 +138,12 @@ def vault(session: nox.Session) -> None:
 
 
 @nox.session
+def sbom(session: nox.Session) -> None:
+    """Write what is in the images, as CycloneDX and SPDX: `-- [NAME ...]`; in dist/sbom/."""
+    verb(session, "sbom")
+
+
+@nox.session
 def engine(session: nox.Session) -> None:
     """Look after the embedded engine: `-- status|stop|remove`."""
     verb(session, "engine")

@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from scripts import documents, fetch, paths, resolve, variants
+from scripts import documents, fetch, mirrors, paths, resolve, variants
 from scripts.archives import alpine, debian, tarballs
 from scripts.archives.packages import Indexes, Package, Release, fulfils
 from scripts.console import console, step_progress
@@ -92,6 +92,11 @@ class Lock:
                 )
             found |= {package.sha256: package for package in self.platforms[platform.name]}
         return tuple(found.values())
+
+    def url(self, package: LockedPackage) -> str:
+        """Where anybody finds one of its packages."""
+        base = package.archive if "://" in package.archive else mirrors.public_url(package.archive, self.snapshot)
+        return f"{base}/{package.path}"
 
     def version(self, variant: Variant) -> str:
         """Upstream version of the package that gives the image its version: `13.0.6-1~bpo13+1` -> `13.0.6`.
@@ -172,6 +177,11 @@ def dump(lock: Lock) -> str:
     lines.append(' "platforms": {\n' + ",\n".join(platforms) + "\n },")
     lines.append(f' "checksum": {json.dumps(_checksum(value))}')
     return "\n".join([*lines, "}", ""])
+
+
+def checksum(lock: Lock) -> str:
+    """SHA-256 of what a lock says, as its file has it."""
+    return _checksum(_plain(lock))
 
 
 def inputs(variant: Variant) -> str:

@@ -32,7 +32,7 @@ from scripts.platforms import PLATFORMS, Platform
 # 3 s, 19 to 8.66 MB in 8 s. A layer is packed once and pulled often. A change here changes all manifests.
 SMALLEST = 19
 FASTEST = 1  # for what nobody pulls
-_PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
+PACKER = f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -271,7 +271,7 @@ def _platform(entry: Mapping[str, Any]) -> Platform:
 
 def _packed(source: Path, layer: Mapping[str, Any], level: int) -> Path:
     """The packed form of a layer, from the user's cache or made now; its digest is in a file beside it."""
-    folder = paths.user_cache() / "layers" / f"{_PACKER}-{level}"
+    folder = paths.user_cache() / "layers" / f"{PACKER}-{level}"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / str(layer["digest"]).removeprefix("sha256:")
     with FileLock(target.with_suffix(".lock")):

@@ -1,4 +1,7 @@
-"""OCI image layouts to and from registries, byte for byte, by skopeo (locked in scripts/tools/).
+"""OCI image layouts to and from registries, byte for byte, by skopeo and oras (locked in scripts/tools/).
+
+Skopeo shows progress and retries; but it annotates indexes of layers that are packed with zstd, so images of several
+platforms are for oras, which leaves everything as it is.
 
 A registry is spoken to with TLS, but on the loopback. Who has logged in with Docker is known to it.
 References are Docker's, always with a host: `HOST[:PORT]/NAME[:TAG|@DIGEST]`.
@@ -19,6 +22,7 @@ from urllib.parse import urlsplit
 
 from scripts import oci, toolset
 from scripts.errors import RegistryError
+from scripts.oci import Layout
 
 ALTERED = "Digest did not match"  # what skopeo says of a blob that is not what its name says
 _RETRIES = 2  # of what may pass, such as a connection that broke
@@ -31,8 +35,8 @@ _FATAL = re.compile(r'level=fatal msg="(?P<text>(?:[^"\\]|\\.)*)"')
 _UPLOADED = re.compile(r"Upload of layer (?P<digest>sha256:[0-9a-f]{64}) complete")
 # What skopeo and registries say -> what it means, and what to do; the first that fits counts.
 _MEANINGS = {
-    r"invalid reference format": "is not a reference: HOST[:PORT]/NAME[:TAG], in lower case.",
-    r"[Uu]nauthorized|authentication required|denied|[Ff]orbidden": (
+    r"invalid reference": "is not a reference: HOST[:PORT]/NAME[:TAG], in lower case.",
+    r"[Uu]nauthorized|authentication required|credential not found|denied|[Ff]orbidden": (
         "is refused without a name that may. Log in with: scripts/docker --config ~/.docker login {host}"
     ),
     r"(manifest|name) unknown|not known to registry|[Nn]ot [Ff]ound": (
@@ -47,6 +51,8 @@ _MEANINGS = {
         "cannot be reached. Check the host's name and port, and the network. What was transferred so far is kept."
     ),
 }
+_AUTHORITIES = Path("/etc/docker/certs.d")  # of registries, by host (Docker's manual, "Verify repository client")
+_NO_TLS = "server gave HTTP response to HTTPS client"
 _ADDRESS = re.compile(r'"https?://[^"]*"')  # in which any word may stand
 
 
@@ -90,6 +96,28 @@ def pull(reference: str, layout: Path, started: Callable[[str], None] = lambda _
     return Copied(_only(layout), _blobs(layout) - before)
 
 
+def push_image(layout: Layout, reference: str) -> None:
+    """Copy an image of several platforms to `reference`; what is there is not sent. Raises RegistryError."""
+    oras(reference, ["cp", "--from-oci-layout", f".@{layout.index}"], side="to-", folder=layout.folder)
+
+
+def pull_image(reference: str, folder: Path) -> Layout:
+    """Copy an image of several platforms, which this build system made, into `folder`.
+
+    Raises RegistryError, and BuildError if it is something else.
+    """
+    found = digest(reference)
+    folder.mkdir(parents=True, exist_ok=True)
+    repository = reference.partition("@")[0]
+    name, colon, tag = repository.rpartition(":")
+    repository = name if colon and "/" not in tag else repository
+    oras(f"{repository}@{found}", ["cp", "--to-oci-layout"], [".:image"], side="from-", folder=folder)
+    entries = json.loads((folder / "index.json").read_text())["manifests"]
+    (top,) = (entry for entry in entries if entry["digest"] == found)  # oras lists what is in it as well
+    oci.write_index(folder, {key: top[key] for key in ("mediaType", "digest", "size")})
+    return oci.load(folder)
+
+
 def digest(reference: str) -> str:
     """Digest of what `reference` names. Raises RegistryError."""
     command = [*_skopeo(), "inspect", "--raw", *_transport("", reference), f"docker://{reference}"]
@@ -124,6 +152,31 @@ def _copy(source: str, target: str, layout: Path, reference: str, started: Calla
     return lines
 
 
+def oras(
+    reference: str, command: Sequence[str], more: Sequence[str] = (), *, side: str = "", folder: Path | None = None
+) -> bytes:
+    """What oras prints when it runs `command` about `reference`, in `folder`; `side` is of a copy that has two.
+
+    As skopeo, it speaks without TLS if it must on the loopback, and looks for the authority in the same place.
+    Raises RegistryError.
+    """
+    tool = toolset.unpack("oras").command("usr/bin/oras")
+    transports = [f"--{side}insecure", f"--{side}plain-http"]
+    if not _is_loopback(reference):
+        authority = _AUTHORITIES / _host(reference) / "ca.crt"
+        transports = [f"--{side}ca-file={authority if authority.is_file() else ''}"]
+    for transport in transports:
+        done = subprocess.run(
+            [*tool, *command, transport, reference, *more], cwd=folder, capture_output=True, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout
+        said = done.stderr.decode(errors="replace").strip().removeprefix("Error: ")
+        if _NO_TLS not in said:
+            break
+    raise _meaning(reference, said)
+
+
 def _skopeo() -> list[str]:
     return toolset.unpack("skopeo").command("usr/bin/skopeo")
 
@@ -151,7 +204,11 @@ def _is_loopback(reference: str) -> bool:
 def _error(reference: str, lines: Sequence[str]) -> Exception:
     """The error that skopeo's log ends with, in words."""
     found = [match["text"] for line in lines if (match := _FATAL.search(line))]
-    said = str(json.loads(f'"{found[-1]}"')) if found else "".join(lines[-1:]).strip()
+    return _meaning(reference, str(json.loads(f'"{found[-1]}"')) if found else "".join(lines[-1:]).strip())
+
+
+def _meaning(reference: str, said: str) -> Exception:
+    """What a tool has `said`, and what to do about it."""
     if "no space left on device" in said:
         return OSError(errno.ENOSPC, said)
     for pattern, meaning in _MEANINGS.items():

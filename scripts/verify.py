@@ -179,11 +179,7 @@ def expectation(recipe: Recipe, against: str | None, folder: Path) -> Expected:
     """What a rebuild must be: the image `against`, brought to `folder`, or what is committed."""
     name = recipe.variant.name
     if against:
-        if Path(against).is_dir():
-            folder = Path(against)
-        else:
-            registry.pull(against, folder)
-        published = oci.load(folder)
+        published = oci.load(Path(against)) if Path(against).is_dir() else registry.pull_image(against, folder)
         return Expected(Digests(published.index, published.images), published)
     committed = digests.load(name)
     if committed is None:

@@ -1,0 +1,158 @@
+"""Documents beside an image in a real registry, which does not know referrers: by the tag that stands in for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import httpx
+import pytest
+
+from scripts import build, oci, provenance, referrers, registry, sbom
+from scripts.errors import RegistryError
+from scripts.oci import Layout
+from scripts.referrers import Document, Referrer
+from tests.integration import networks
+from tests.integration.authority import Authority
+from tests.integration.conftest import Images
+from tests.integration.networks import Network
+from tests.peers import registry as registries
+from tests.peers.registry import Registry
+from tests.unit import test_oci
+
+_EPOCH = 1793347681
+DOCUMENT = Document("a.json", "application/vnd.example+json", b'{"a": 1}\n')
+
+
+@pytest.fixture(scope="module")
+def network(client: docker.DockerClient) -> Iterator[Network]:
+    with networks.network(client) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def served(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Registry]:
+    with registries.serving(client, images.peer("registry"), network, 2) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """A small image for two platforms."""
+    folder = tmp_path_factory.mktemp("image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        return oci.canonicalise(test_oci.exported(folder / "exported"), folder / "layout", test_oci.NAMES)
+
+
+def pushed(layout: Layout, repository: str) -> str:
+    """Push the image; returns `repository`."""
+    registry.push_image(layout, f"{repository}:1")
+    return repository
+
+
+def test_an_image_of_several_platforms_goes_there_and_back(served: Registry, layout: Layout, tmp_path: Path) -> None:
+    repository = pushed(layout, f"{served.host}/prosody/image")
+    for number, reference in enumerate((f"{repository}:1", f"{repository}@{layout.index}")):
+        assert registry.digest(reference) == layout.index
+        pulled = registry.pull_image(reference, tmp_path / str(number))
+        assert (pulled.index, pulled.images) == (layout.index, layout.images)
+    uploads = served.requests("POST", "/prosody/image/")
+    pushed(layout, repository)
+    assert served.requests("POST", "/prosody/image/") == uploads, "what is there is not sent again"
+
+
+def test_documents_come_back_as_they_were(served: Registry, layout: Layout) -> None:
+    repository = pushed(layout, f"{served.host}/prosody/debian")
+    recipe = build.recipe("debian")
+    statement = provenance.statement(recipe, layout, provenance.LOCAL)
+    bills = [
+        Document("image.cdx.json", sbom.CYCLONEDX, b"a bill"),
+        Document("image.spdx.json", sbom.SPDX, b"the same in another form"),
+    ]
+    manifest = layout.images[0].manifest
+    digests = {referrers.attach(repository, manifest, document, _EPOCH): document for document in bills}
+    of_the_index = referrers.attach(repository, layout.index, statement, _EPOCH)
+    found = referrers.attached(repository, manifest)
+    assert {referrer.digest: referrers.document(repository, referrer) for referrer in found} == digests
+    assert {referrer.kind for referrer in found} == {sbom.CYCLONEDX, sbom.SPDX}
+    (referrer,) = referrers.attached(repository, layout.index)
+    assert referrer == Referrer(of_the_index, provenance.STATEMENT)
+    assert referrers.document(repository, referrer) == statement
+    assert referrers.attached(repository, layout.images[1].manifest) == ()
+    assert registry.digest(f"{repository}:1") == layout.index, "the image is what it was"
+
+
+def test_the_tag_that_stands_in_is_an_index_as_the_specification_says(served: Registry, layout: Layout) -> None:
+    """Written here, because this registry answers 404 where others list referrers."""
+    repository = pushed(layout, f"{served.host}/tagged")
+    digest = referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
+    host, _, name = repository.partition("/")
+    tag = layout.index.replace(":", "-")
+    kind = "application/vnd.oci.image.index.v1+json"
+    index = httpx.get(f"http://{host}/v2/{name}/manifests/{tag}", headers={"Accept": kind}).raise_for_status().json()
+    assert index["mediaType"] == kind
+    (entry,) = index["manifests"]
+    assert (entry["digest"], entry["artifactType"]) == (digest, DOCUMENT.media_type)
+    manifest = httpx.get(f"http://{host}/v2/{name}/manifests/{digest}", headers={"Accept": oci.MANIFEST}).json()
+    assert manifest["subject"]["digest"] == layout.index
+    assert manifest["artifactType"] == manifest["layers"][0]["mediaType"] == DOCUMENT.media_type
+    assert httpx.get(f"http://{host}/v2/{name}/referrers/{layout.index}").status_code == httpx.codes.NOT_FOUND
+
+
+def test_what_is_attached_already_is_not_sent_again(served: Registry, layout: Layout) -> None:
+    repository = pushed(layout, f"{served.host}/twice")
+    first = referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
+    other = referrers.attach(repository, layout.index, Document("b.json", "application/b", b"other"), _EPOCH)
+
+    def sent() -> int:
+        return served.requests("PUT", "/twice/")
+
+    before = sent()
+    assert referrers.attach(repository, layout.index, DOCUMENT, _EPOCH) == first
+    assert {referrer.digest for referrer in referrers.attached(repository, layout.index)} == {first, other}
+    served.peer.wait_for(lambda: served.requests("GET", "/twice/referrers/") > 0, "all requests are in the log")
+    assert sent() == before
+
+
+def test_an_altered_document_is_refused(served: Registry, layout: Layout) -> None:
+    repository = pushed(layout, f"{served.host}/altered")
+    document = Document("a.json", "application/a", b"to be altered")
+    referrers.attach(repository, layout.index, document, _EPOCH)
+    served.spoil(oci.digest_of(document.content).removeprefix("sha256:"))
+    (referrer,) = referrers.attached(repository, layout.index)
+    with pytest.raises(RegistryError, match=oci.digest_of(document.content)):
+        referrers.document(repository, referrer)
+
+
+def test_nothing_is_attached_to_what_is_not_there(served: Registry, layout: Layout) -> None:
+    with pytest.raises(RegistryError, match="is not there"):
+        referrers.attach(f"{served.host}/nothing", layout.index, DOCUMENT, _EPOCH)
+    with pytest.raises(RegistryError, match="cannot be reached"):
+        referrers.attached("127.0.0.1:9/nothing", layout.index)
+
+
+def test_a_registry_with_tls_wants_a_name_and_a_password(
+    client: docker.DockerClient,
+    images: Images,
+    network: Network,
+    layout: Layout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority = Authority()
+    certificate = authority.issue([network.address(3)])
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", network.address(3))
+    with registries.serving(client, images.peer("registry"), network, 3, certificate) as guarded:
+        repository = f"{guarded.host}/prosody"
+        with pytest.raises(RegistryError, match="TLS"):
+            referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
+        (tmp_path / "root.pem").write_bytes(authority.root)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+        with pytest.raises(RegistryError, match=f"Log in with: .* login {guarded.host}"):
+            referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
+        (tmp_path / "config.json").write_text(registries.docker_configuration(guarded))
+        digest = referrers.attach(pushed(layout, repository), layout.index, DOCUMENT, _EPOCH)
+        assert referrers.attached(repository, layout.index) == (Referrer(digest, DOCUMENT.media_type),)
