@@ -10,17 +10,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
-from scripts import build, contents, digests, dockerfile, lock, oci, paths, platforms, verify
+from scripts import build, contents, digests, dockerfile, lock, oci, paths, platforms, registry, verify
 from scripts.build import Recipe
 from scripts.differences import Difference
 from scripts.engine import Engine
 from scripts.errors import BuildError
 from scripts.oci import Layout
 from scripts.verify import Expected
-from tests.integration import tampering
+from tests.integration import networks, tampering
 from tests.integration.conftest import Images
+from tests.peers import registry as registries
 
 NATIVE = platforms.native()
 PACKAGE, FILE = "prosody", "usr/lib/prosody/util/jid.lua"
@@ -88,6 +90,21 @@ def test_a_published_image_is_compared_attribute_by_attribute(
     assert f"diffoscope {' '.join(str(file.relative_to(paths.ROOT)) for file in files)}" in capfd.readouterr().err
     one, other = (file.read_bytes() for file in files)
     assert sum((a ^ b).bit_count() for a, b in zip(one, other, strict=True)) == 1
+
+
+def test_a_published_image_is_brought_from_its_registry(
+    client: docker.DockerClient, images: Images, recipe: Recipe, layout: Layout, scratch: Path
+) -> None:
+    with (
+        networks.network(client) as network,
+        registries.serving(client, images.peer("registry"), network, 2) as served,
+    ):
+        reference = f"{served.host}/prosody:debian"
+        registry.push_image(layout, reference)
+        expected = verify.expectation(recipe, reference, scratch / "published")
+    assert expected.digests == digests.Digests(layout.index, layout.images)
+    for image in layout.images:
+        assert verify.verdict(recipe, layout, image, expected).differences == ()
 
 
 def rewritten(layout: Layout, folder: Path, change: Callable[[dict[str, object]], None]) -> Layout:
