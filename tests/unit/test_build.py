@@ -62,6 +62,20 @@ def test_what_does_not_exist_is_explained(checkout: Checkout, arguments: list[st
     assert "Traceback" not in done.stderr
 
 
+def test_with_peers_all_that_has_digests_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(build, "build_and_load", lambda name, _targets, _options: asked.append(name))
+    monkeypatch.setattr(build, "report", lambda _built, _tool: None)
+    monkeypatch.setattr(build.engine, "find", lambda: None)
+    build.main(["--update-digests"])
+    assert asked == lock.locked_names()
+    asked.clear()
+    build.main(["--update-digests", "--peers"])
+    peers = sorted(path.name.removesuffix(".digests.json") for path in paths.PEERS.glob("*.digests.json"))
+    assert asked == [*lock.locked_names(), *peers]
+    assert len(peers) > 10
+
+
 EVERY = [name for name, found in PLATFORMS.items() if found.named_by("debian")]
 
 
