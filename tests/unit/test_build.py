@@ -66,7 +66,7 @@ def test_with_peers_all_that_has_digests_is_built(monkeypatch: pytest.MonkeyPatc
     asked: list[str] = []
     monkeypatch.setattr(build, "build_and_load", lambda name, _targets, _options: asked.append(name))
     monkeypatch.setattr(build, "report", lambda _built, _tool: None)
-    monkeypatch.setattr(build.engine, "find", lambda: None)
+    monkeypatch.setattr("scripts.engine.find", lambda: None)
     build.main(["--update-digests"])
     assert asked == lock.locked_names()
     asked.clear()
