@@ -10,11 +10,10 @@ import csv
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import IO, cast
 
 import zstandard
 
@@ -68,28 +67,45 @@ def members(layout: Layout, platform: Platform) -> Members:
 @cache
 def read(layer: Path) -> tuple[Member, ...]:
     """The members of a layer: a tar archive, packed with zstd. Raises BuildError if it is something else."""
+    return tuple(member for member, _ in walk(layer))
+
+
+def walk(layer: Path) -> Iterator[tuple[Member, bytes]]:
+    """The members of a layer, each with the bytes of a file. Raises what `read` raises."""
     try:
         with (
             layer.open("rb") as packed,
             zstandard.ZstdDecompressor().stream_reader(packed) as stream,
             tarfile.open(fileobj=stream, mode="r|") as archive,
         ):
-            return tuple(_member(archive, entry) for entry in archive)
+            yield from unpacked(archive)
     except (tarfile.TarError, zstandard.ZstdError) as error:
         raise BuildError(f"{layer} is not a layer: {error}") from error
 
 
-def _member(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:
-    content = entry.linkname
+def unpacked(archive: tarfile.TarFile) -> Iterator[tuple[Member, bytes]]:
+    """The members of any tar archive, each with the bytes of a file."""
+    for entry in archive:
+        stream = archive.extractfile(entry) if entry.isreg() else None
+        content = stream.read() if stream else b""
+        yield _member(entry, content), content
+
+
+def identity(content: bytes) -> str:
+    """What a list tells a file's bytes by."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _member(entry: tarfile.TarInfo, content: bytes) -> Member:
+    said = entry.linkname
     if entry.isreg():
-        stream = cast("IO[bytes]", archive.extractfile(entry))  # None is for what is no file
-        content = hashlib.sha256(stream.read()).hexdigest()[:16]
+        said = identity(content)
     elif entry.isdev():
-        content = f"{entry.devmajor},{entry.devminor}"
+        said = f"{entry.devmajor},{entry.devminor}"
     headers = {name: value for name, value in sorted(entry.pax_headers.items()) if name not in _CARRIED}
     return Member(
         entry.name.removeprefix("./").rstrip("/"), _KINDS.get(entry.type, repr(entry.type)), f"{entry.mode:04o}",
-        f"{entry.uid}:{entry.gid}", entry.size, content, float(entry.mtime), str(headers or ""),
+        f"{entry.uid}:{entry.gid}", entry.size, said, float(entry.mtime), str(headers or ""),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _construct(
         return result
     loader = yaml.SafeLoader("")
     try:
-        return _plain(loader.construct_object(node))
+        return _plain(loader.construct_object(node), node)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         # PyYAML's constructors let Python's own errors through for scalars such as `!!bool maybe`.
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
@@ -152,8 +153,10 @@ def _construct(
         loader.dispose()
 
 
-def _plain(value: Any) -> Any:
-    """The value itself; raises ValueError for a number that could not even be shown."""
+def _plain(value: Any, node: yaml.ScalarNode) -> Any:
+    """The value itself, a date as it is written; raises ValueError for a number that could not even be shown."""
+    if isinstance(value, date):
+        return str(node.value)
     if isinstance(value, int) and value.bit_length() > 64:
         raise ValueError("a number of more than 64 bits")
     return value

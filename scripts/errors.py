@@ -99,6 +99,18 @@ class RegistryError(UserError):
     exit_status = 21
 
 
+class FindingsError(UserError):
+    """A scan found what the policy does not let pass."""
+
+    exit_status = 22
+
+
+class ScannerError(UserError):
+    """A scanner is not there, failed, or was given data that it cannot read."""
+
+    exit_status = 23
+
+
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
