@@ -132,6 +132,12 @@ def matrix(session: nox.Session) -> None:
 
 
 @nox.session
+def scan(session: nox.Session) -> None:
+    """Scan images and their packages: `-- [NAME ...] [--only vulnerabilities|freshness|image] [--tracker FILE]`."""
+    verb(session, "scan")
+
+
+@nox.session
 def vault(session: nox.Session) -> None:
     """Keep all locked packages as one OCI artifact, or have them from it: `-- push|pull REFERENCE|FOLDER`."""
     verb(session, "vault")

@@ -153,7 +153,7 @@ def _construct(
         loader.dispose()
 
 
-def _plain(value: Any, node: yaml.ScalarNode) -> Any:
+def _plain(value: Any, node: yaml.Node) -> Any:
     """The value itself, a date as it is written; raises ValueError for a number that could not even be shown."""
     if isinstance(value, date):
         return str(node.value)

@@ -173,6 +173,16 @@ def write_index(folder: Path, descriptor: Mapping[str, Any]) -> None:
     paths.write_text(folder / "index.json", canonical(index).decode())
 
 
+def single(layout: Layout, image: Image, folder: Path) -> Path:
+    """Write a layout of one image alone, for programs that choose no platform. Returns `folder`."""
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    for digest in (image.manifest, image.config, *dict.fromkeys(layer.digest for layer in image.layers)):
+        paths.link(layout.blob(digest), _blob(folder, digest))
+    size = layout.blob(image.manifest).stat().st_size
+    write_index(folder, {"mediaType": MANIFEST, "digest": image.manifest, "size": size})
+    return folder
+
+
 def load(folder: Path) -> Layout:
     """A canonical layout that was written here, or somewhere else and brought here.
 

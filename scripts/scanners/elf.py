@@ -1,6 +1,6 @@
 """How programs and libraries were hardened by who built them, as their ELF files tell (pyelftools).
 
-What is looked for is what Debian's hardening-check(1) looks for: PIE, RELRO, BIND_NOW, the stack protector, _FORTIFY_SOURCE.
+What is looked for is what Debian's hardening-check(1) looks for, and what the loader is told that makes it unsafe.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ def _declared(variant: Variant) -> Iterator[tuple[str, str]]:
         yield path.lstrip("/"), target
     if variant.image.files:
         root = paths.IMAGES / variant.image.files
-        for path in root.rglob("*"):
-            if path.is_file():
-                yield str(path.relative_to(root)), contents.identity(path.read_bytes())
+        for file in root.rglob("*"):
+            if file.is_file():
+                yield str(file.relative_to(root)), contents.identity(file.read_bytes())
     for path in _WRITTEN:
         yield path, ANY
 

@@ -111,7 +111,9 @@ def _problems(document: Document) -> Iterator[Problem]:
         for index, found in enumerate(document.value.get(part, [])):
             for place, name in enumerate(found.get("variants", [])):
                 if name not in known:
-                    text = f"there is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}"
+                    text = (
+                        f"there is no variant {name!r}; there are: {', '.join(known)}{documents.nearest(name, known)}"
+                    )
                     yield document.problem((part, index, "variants", place), text)
     for index, found in enumerate(document.value.get("ignore", [])):
         pointer: Pointer = ("ignore", index)
@@ -133,7 +135,9 @@ def judge(policy: Policy, variant: str, findings: Iterable[Finding], today: date
     found = [_judged(policy, variant, finding, current, today) for finding in findings]
     for ignored in current:
         if ignored.until < today:
-            text = f"{ignored.place} ignored it in {ignored.package} until {ignored.until}: judge it again, or drop that"
+            text = (
+                f"{ignored.place} ignored it in {ignored.package} until {ignored.until}: judge it again, or drop that"
+            )
             found.append(Judged(Finding.of(EXPIRED, ignored.vulnerability, text), Result.FAILS))
     return found
 
@@ -150,9 +154,9 @@ def _judged(policy: Policy, variant: str, finding: Finding, ignored: list[Ignore
         return Judged(finding, Result.NOTE, f"{finding.severity}, {fix} a fix")
     for accepted in policy.accepted:
         here = accepted.variants is None or variant in accepted.variants
-        if here and accepted.check == finding.check:
-            if any(fnmatchcase(finding.subject, pattern) for pattern in accepted.subjects):
-                return Judged(finding, Result.IGNORED, accepted.reason)
+        meant = any(fnmatchcase(finding.subject, pattern) for pattern in accepted.subjects)
+        if here and meant and accepted.check == finding.check:
+            return Judged(finding, Result.IGNORED, accepted.reason)
     if finding.check in policy.notes:
         return Judged(finding, Result.NOTE, policy.notes[finding.check])
     return Judged(finding, Result.FAILS)

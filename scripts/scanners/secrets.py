@@ -19,7 +19,7 @@ _NO_SECRETS = ("IPPublicDetector",)
 
 @cache
 def _detectors() -> tuple[RegexBasedDetector, ...]:
-    """Those that know a secret by its form; others guess by entropy or by words around it, and name much that is none."""
+    """Those that know a secret by its form; others guess by its entropy, or by words around it."""
     found: list[RegexBasedDetector] = []
     for module in pkgutil.iter_modules(plugins.__path__):
         members = vars(importlib.import_module(f"{plugins.__name__}.{module.name}")).values()

@@ -25,7 +25,7 @@ from scripts.scanners.findings import VULNERABILITY, Finding, Severity, worst
 
 TRACKER = "https://security-tracker.debian.org/tracker/data/json"
 _LIMIT = 512 << 20  # bytes; the tracker's data has some 70 MB
-# The tracker has no data of backports, which are rebuilt from packages of testing: those of sid say what is mended there.
+# The tracker has no data of backports, which are packages of testing, built again: sid's tell what is mended there.
 _BACKPORT, _UNSTABLE = "~bpo", "sid"
 # Urgencies of the tracker (https://security-team.debian.org/security_tracker.html) and Grype's words.
 _SEVERITIES = {
@@ -164,13 +164,13 @@ def merged(reports: Iterable[Report], packages: Sequence[LockedPackage]) -> list
     found = []
     for (vulnerability, source), said in sorted(grouped.items()):
         fixed = next((report.fixed for report in said if report.fixed), "")
-        title = next((report.title for report in said if report.title), "")
+        title = next((f": {report.title}" for report in said if report.title), "")
+        mended = f"mended in {fixed}" if fixed else "not mended yet"
         version = versions.get(source, "")
         found.append(
             Finding(
                 VULNERABILITY, vulnerability,
-                f"{source} {version}: {f'{fixed} does not have it' if fixed else 'no version is known to be free of it'}"
-                + (f". {title}" if title else ""),
+                f"{source} {version}, {mended}{title}",
                 worst(report.severity for report in said), source, version, fixed,
                 tuple(sorted({package.package for package in packages if package.source == source})),
                 tuple(sorted({report.scanner for report in said})),

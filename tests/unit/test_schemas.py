@@ -58,7 +58,7 @@ def resolved(schema: Mapping[str, Any], value: Mapping[str, Any]) -> Mapping[str
 
 def test_there_are_all_schemas() -> None:
     assert [path.name.removesuffix(".schema.json") for path in ALL] == [
-        "container-environment", "environment", "lock", "modules", "variant",
+        "container-environment", "environment", "lock", "modules", "scan-policy", "variant",
     ]  # fmt: skip
 
 
