@@ -20,19 +20,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts import build, errors, lock, oci, paths, platforms, registry, variants
+from scripts import build, dockerfile, errors, lock, oci, paths, platforms, registry, variants
 from scripts.console import console, table
 from scripts.errors import FindingsError, UsageError
 from scripts.lock import Lock
 from scripts.oci import Image, Layout
 from scripts.platforms import Platform
-from scripts.scanners import freshness, image, policy, sarif, vex, vulnerabilities
+from scripts.scanners import dockerfiles, freshness, image, policy, sarif, vex, vulnerabilities
 from scripts.scanners.findings import Finding, Severity
 from scripts.scanners.policy import Judged, Policy, Result
 from scripts.variants import Variant
 
 FOLDER = paths.DIST / "scan"
-AREAS = ("vulnerabilities", "freshness", "image")
+DEFAULT_AREAS = ("vulnerabilities", "freshness", "image")
+AREAS = (*DEFAULT_AREAS, "dockerfile")  # the last needs an engine
 _SHOWN = 60  # findings in the table
 
 
@@ -95,6 +96,8 @@ def _found(variant: Variant, locked: Lock, layout: Layout, found: Image, order: 
                 for name, place in order.programs.items():
                     reports += vulnerabilities.program(name, place, alone)
         findings += vulnerabilities.merged(reports, packages)
+    if "dockerfile" in order.areas:
+        findings += dockerfiles.scan(dockerfile.path_of(variant.name))
     if "image" in order.areas:
         locked.fetch([found.platform], label=f"packages of {variant.name}")
         findings += image.scan(image.Subject(variant, locked, layout, found))
@@ -166,7 +169,7 @@ def main(arguments: Sequence[str]) -> None:
         "--image", metavar="FOLDER|REFERENCE", help="an OCI layout, or an image of a registry (default: dist/NAME)"
     )
     parser.add_argument(
-        "--only", action="append", choices=AREAS, metavar="AREA", help=f"{', '.join(AREAS)} (default: all)"
+        "--only", action="append", choices=AREAS, metavar="AREA", help=f"{', '.join(AREAS)} (default: all but the last)"
     )
     parser.add_argument(
         "--tracker", metavar="FILE|ADDRESS", default=vulnerabilities.TRACKER,
@@ -204,7 +207,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _order(options: argparse.Namespace) -> Order:
     """What the command line asks for, with the data and the programs for it."""
-    areas = frozenset(options.only or AREAS)
+    areas = frozenset(options.only or DEFAULT_AREAS)
     judging = policy.load(options.policy)
     tracked = vulnerabilities.database(options.tracker) if "vulnerabilities" in areas else None
     chosen = {name: getattr(options, name) for name in vulnerabilities.PROGRAMS}

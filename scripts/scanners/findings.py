@@ -57,6 +57,7 @@ CHECKS = {
     "elf-text-relocation": Check("Code is written to when it is loaded (TEXTREL).", Severity.MEDIUM),
     "elf-run-path": Check("Libraries are searched where no package of Debian has any.", Severity.HIGH),
     "elf-unreadable": Check("Looks like an ELF file and cannot be read as one.", Severity.MEDIUM),
+    "dockerfile": Check("BuildKit's own checks warn of something in the Dockerfile.", Severity.LOW),
     "user": Check("The container does not run as the user that the variant declares.", Severity.HIGH),
     "ports": Check("Not the ports that the variant declares.", Severity.LOW),
     "labels": Check("A label is missing, or not what the lock says.", Severity.LOW),

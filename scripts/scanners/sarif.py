@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scripts import contents, lock, paths
+from scripts import contents, dockerfile, lock, paths
 from scripts.scanners.findings import CHECKS, VULNERABILITY, Finding
 from scripts.scanners.policy import Judged, Result
 
@@ -58,6 +58,8 @@ def _result(variant: str, judged: Judged, lines: Mapping[Any, Sequence[str]]) ->
 
 def _location(variant: str, finding: Finding, lines: Mapping[Any, Sequence[str]]) -> dict[str, Any]:
     path = contents.path_of(variant) if finding.layer else lock.path_of(variant)
+    if finding.check == "dockerfile":
+        path = dockerfile.path_of(variant)
     wanted = f"{finding.layer}\t{finding.subject}\t" if finding.layer else f'"source": "{finding.package}"'
     region = next((number for number, line in enumerate(lines.get(path, ()), 1) if wanted in line), 1)
     name = finding.subject if finding.check != VULNERABILITY else finding.package

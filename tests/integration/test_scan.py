@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 import zstandard
 
-from scripts import contents, oci, paths, platforms
+from scripts import contents, dockerfile, oci, paths, platforms
+from scripts.embedded import Embedded
+from scripts.errors import EngineError, ScannerError
 from scripts.oci import Layer
-from scripts.scanners import image
+from scripts.scanners import dockerfiles, image
 from scripts.scanners.findings import CHECKS, EXPIRED, VULNERABILITY, Finding
 from scripts.scanners.image import Subject
 from tests.integration.conftest import Images
@@ -27,7 +30,7 @@ from tests.integration.conftest import Images
 NATIVE = platforms.native()
 VARIANT = "hardened"  # which has the fewest files
 PROGRAM = "usr/bin/tini"
-ELSEWHERE = {VULNERABILITY, EXPIRED, "security-update", "update"}  # checks of packages, not of images
+ELSEWHERE = {VULNERABILITY, EXPIRED, "security-update", "update", "dockerfile"}  # checks of what is not the image
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +237,22 @@ def test_a_clean_image_has_no_fault_but_the_condemned_package(
     ]
     assert "1 findings that images/scan-policy.yaml does not let pass" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="the embedded engine needs root on Linux")
+def test_buildkit_checks_the_dockerfile(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the newer engine; the older one says that it cannot."""
+    monkeypatch.setenv("PROSODY_ENGINE", "embedded")
+    with pytest.raises(EngineError, match="engine-next"):
+        dockerfiles.scan(dockerfile.path_of(VARIANT))
+    monkeypatch.setenv("PROSODY_ENGINE", "engine-next")
+    monkeypatch.setattr(paths, "SCRATCH", scratch / "next")  # so that it is another one than that of other tests
+    faulty = scratch / "Dockerfile"
+    faulty.write_text(f"{dockerfile.path_of(VARIANT).read_text()}MAINTAINER nobody\n")
+    try:
+        assert dockerfiles.scan(dockerfile.path_of(VARIANT)) == []
+        assert [finding.subject for finding in dockerfiles.scan(faulty)] == ["MaintainerDeprecated"]
+        with pytest.raises(ScannerError, match="could not check"):
+            dockerfiles.scan(scratch / "absent")
+    finally:
+        Embedded("engine-next").remove()
