@@ -179,6 +179,8 @@ def expectation(recipe: Recipe, against: str | None, folder: Path) -> Expected:
     """What a rebuild must be: the image `against`, brought to `folder`, or what is committed."""
     name = recipe.variant.name
     if against:
+        if not Path(against).is_dir() and not registry.is_reference(against):
+            raise UsageError(f"{against} is neither a folder nor a reference: HOST[:PORT]/NAME[:TAG|@DIGEST].")
         published = oci.load(Path(against)) if Path(against).is_dir() else registry.pull_image(against, folder)
         return Expected(Digests(published.index, published.images), published)
     committed = digests.load(name)

@@ -19,6 +19,8 @@ from scripts.errors import BuildError, UsageError, UserError
         (["debian", "--image-only", "--builder", "farm"], "--builder is for rebuilds by this build system"),
         (["debian", "--platform", "linux/amd46"], "There is no platform 'linux/amd46'.*linux/amd64"),
         (["debiam"], "debian"),
+        (["debian", "--against", "registry.example"], "neither a folder nor a reference"),
+        (["debian", "--against", "dist/nothing"], "neither a folder nor a reference"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], words: str) -> None:
