@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts import oci, paths, registry
+from scripts import paths, registry
 from scripts.errors import RegistryError
 
 
@@ -66,19 +65,12 @@ def attached(repository: str, subject: str) -> tuple[Referrer, ...]:
 def document(repository: str, referrer: Referrer) -> Document:
     """What a referrer carries, if it is one document, as all are that `attach` pushes.
 
-    Raises RegistryError, also if a registry gives something else than what has this digest.
+    Raises RegistryError, also if a registry gives something else than what has this digest: oras looks at that.
     """
-    manifest = _verified(repository, referrer.digest, ["manifest", "fetch"])
+    manifest = registry.oras(f"{repository}@{referrer.digest}", ["manifest", "fetch"])
     layers = json.loads(manifest)["layers"]
     if len(layers) != 1:
         raise RegistryError(f"{repository}@{referrer.digest} is not one document: it has {len(layers)} of them.")
     name = layers[0].get("annotations", {}).get("org.opencontainers.image.title", "")
-    content = _verified(repository, layers[0]["digest"], ["blob", "fetch", "--output=-"])
+    content = registry.oras(f"{repository}@{layers[0]['digest']}", ["blob", "fetch", "--output=-"])
     return Document(name, layers[0]["mediaType"], content)
-
-
-def _verified(repository: str, digest: str, command: Sequence[str]) -> bytes:
-    content = registry.oras(f"{repository}@{digest}", command)
-    if oci.digest_of(content) != digest:
-        raise RegistryError(f"{repository}@{digest} is not what the registry gives; that has {oci.digest_of(content)}.")
-    return content

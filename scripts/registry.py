@@ -42,7 +42,7 @@ _MEANINGS = {
     r"(manifest|name) unknown|not known to registry|[Nn]ot [Ff]ound": (
         "is not there. Check name and tag; only what was pushed can be had."
     ),
-    ALTERED: "was not copied: a blob has other bytes than its digest says.",
+    rf"{ALTERED}|mismatched digest": "was not copied: a blob has other bytes than its digest says.",
     r"x509|tls:|gave HTTP response": (
         "is not at a registry that TLS vouches for. Only on the loopback none is needed; an authority of your own goes"
         " into /etc/docker/certs.d/{host}/ca.crt"

@@ -98,6 +98,7 @@ def test_the_tag_that_stands_in_is_an_index_as_the_specification_says(served: Re
     manifest = httpx.get(f"http://{host}/v2/{name}/manifests/{digest}", headers={"Accept": oci.MANIFEST}).json()
     assert manifest["subject"]["digest"] == layout.index
     assert manifest["artifactType"] == manifest["layers"][0]["mediaType"] == DOCUMENT.media_type
+    assert manifest["annotations"] == {"org.opencontainers.image.created": "2026-10-30T08:08:01Z"}, "it has no clock"
     assert httpx.get(f"http://{host}/v2/{name}/referrers/{layout.index}").status_code == httpx.codes.NOT_FOUND
 
 
@@ -122,7 +123,7 @@ def test_an_altered_document_is_refused(served: Registry, layout: Layout) -> Non
     referrers.attach(repository, layout.index, document, _EPOCH)
     served.spoil(oci.digest_of(document.content).removeprefix("sha256:"))
     (referrer,) = referrers.attached(repository, layout.index)
-    with pytest.raises(RegistryError, match=oci.digest_of(document.content)):
+    with pytest.raises(RegistryError, match="other bytes than its digest says"):
         referrers.document(repository, referrer)
 
 
