@@ -6,12 +6,14 @@ import base64
 import io
 import json
 import tarfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import docker
+import httpx
 
 from tests import peers
 from tests.integration.authority import Pair
@@ -38,7 +40,12 @@ class Registry:
         return f"{self.peer.address}:{_PORT}" if self.secure else f"127.0.0.1:{self.peer.port(_PORT)}"
 
     def requests(self, method: str, part: str) -> int:
-        """How often something with `part` in its path was asked for by `method`."""
+        """How often something with `part` in its path was asked for by `method` until now."""
+        # The log comes through the engine in its order: with this last request in it, it has all others.
+        last = uuid.uuid4().hex
+        scheme = "https" if self.secure else "http"
+        httpx.get(f"{scheme}://{self.host}/v2/{last}/tags/list", verify=False, trust_env=False)  # noqa: S501
+        self.peer.wait_for(lambda: last in self.peer.log(), "all requests are in the log")
         return sum(f'"{method} /v2/' in line and part in line for line in self.peer.log().splitlines())
 
     def spoil(self, sha256: str) -> None:
