@@ -25,6 +25,12 @@ def user_cache() -> Path:
     return Path(base).expanduser() / "prosody-images"
 
 
+def copy_checkout(target: Path) -> None:
+    """Copy this checkout to `target`, without what Git does not keep: environments, caches, builds."""
+    ignored = shutil.ignore_patterns(".git", ".venv", ".cache", ".*_cache", "__pycache__", "dist")
+    shutil.copytree(ROOT, target, symlinks=True, ignore=ignored, dirs_exist_ok=True)
+
+
 def belonging(name: str, folder: Path, file_name: str) -> Path:
     """A file made of the variant `name` of `folder`. Only images have a folder for it; the rest, by their YAML."""
     return IMAGES / name / file_name if folder == VARIANTS else folder / f"{name}.{file_name}"

@@ -47,7 +47,6 @@ from scripts.errors import BuildError, DigestError, UsageError
 from scripts.oci import Image, Layout
 from scripts.platforms import Platform
 
-_NOT_OF_THE_CHECKOUT = shutil.ignore_patterns(".git", ".venv", ".cache", "dist", "__pycache__")
 _KEPT = paths.DIST / "verify"
 _SHOWN = 40  # differences in the table
 
@@ -82,10 +81,11 @@ def _compared(
 ) -> Iterator[Difference]:
     if image.manifest == before.manifest:
         return
+    digest_of = {layer.name: layer.digest for layer in before.layers}
     differing = {
-        layer.name: (other.digest, layer.digest)
-        for other, layer in zip(before.layers, image.layers, strict=False)
-        if other.digest != layer.digest
+        layer.name: (digest_of[layer.name], layer.digest)
+        for layer in image.layers
+        if digest_of.get(layer.name, layer.digest) != layer.digest
     }
     found = contents.members(rebuilt, image.platform)
     if published:
@@ -99,10 +99,10 @@ def _compared(
     else:
         expected = contents.load(recipe.variant.name, image.platform, recipe.lock.epoch)
         found = {name: tuple(sorted(inside, key=lambda member: member.path)) for name, inside in found.items()}
-        if not differing and image.config != before.config:
-            yield Difference("", "", "configuration", before.config, image.config)
     named = list(differences.between(expected, found))
     yield from named
+    if not published and not differing and not named and image.config != before.config:
+        yield Difference("", "", "configuration", before.config, image.config)
     # What no attribute of a member tells: their order, unknown here without the other image, or the packing.
     for name in differing.keys() - {difference.layer for difference in named}:
         what = "order or packing" if image.config != before.config else "packing"
@@ -113,7 +113,7 @@ def _compared(
 def elsewhere(scratch: Path) -> Iterator[Path]:
     """A copy of this checkout in `scratch`, for builds from nothing; the engine that they start is removed again."""
     copy = scratch / "checkout"
-    shutil.copytree(paths.ROOT, copy, symlinks=True, ignore=_NOT_OF_THE_CHECKOUT)
+    paths.copy_checkout(copy)
     try:
         yield copy
     finally:
@@ -198,8 +198,11 @@ def keep(verdict: Verdict, rebuilt: Layout, expected: Expected) -> None:
             continue
         files = [_unpacked(rebuilt.blob(layer.digest), place / "rebuilt" / f"{layer.name}.tar")]
         if expected.layout and before:
-            other = next(one for one in before.layers if one.name == layer.name)
-            files.insert(0, _unpacked(expected.layout.blob(other.digest), place / "expected" / f"{layer.name}.tar"))
+            files[:0] = [
+                _unpacked(expected.layout.blob(other.digest), place / "expected" / f"{layer.name}.tar")
+                for other in before.layers
+                if other.name == layer.name
+            ]
         program = "diffoscope" if len(files) == 2 else "tar tvf"
         shown = " ".join(str(file.relative_to(paths.ROOT)) for file in files)
         console.print(f"Look into the layer {layer.name} with: {program} {shown}", highlight=False, soft_wrap=True)

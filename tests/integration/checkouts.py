@@ -19,8 +19,6 @@ from scripts.engine import Engine
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
 
-_NOT_COMMITTED = shutil.ignore_patterns(".git", ".venv", ".cache", "dist", "__pycache__")
-
 
 @dataclass(frozen=True)
 class Checkout:
@@ -84,7 +82,7 @@ class Checkout:
 
 def copy(root: Path, recipe: Recipe, tool: Engine) -> Checkout:
     """Copy this checkout to `root`, with what `recipe` is made of."""
-    shutil.copytree(paths.ROOT, root, ignore=_NOT_COMMITTED, symlinks=True)
+    paths.copy_checkout(root)
     name = recipe.variant.name
     if not recipe.committed:  # the archive has dropped a package: locked again for this run only, without digests
         shutil.copytree(recipe.dockerfile.parent, root / "images" / name, dirs_exist_ok=True)

@@ -19,10 +19,13 @@ from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
-from tests.integration import foreign, reports, scheduling, servers
+from tests.integration import foreign, networks, reports, scheduling, servers
 from tests.integration.containers import LoadedImage
+from tests.integration.networks import Network
 from tests.integration.scenes import Stage
 from tests.integration.servers import Server
+from tests.peers import registry
+from tests.peers.registry import Registry
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -151,6 +154,20 @@ class Images:
 def images(tool: Engine) -> Images:
     """All variants."""
     return Images(tool)
+
+
+@pytest.fixture(scope="module")
+def network(client: docker.DockerClient) -> Iterator[Network]:
+    """A network for the containers of one module."""
+    with networks.network(client) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def on_loopback(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Registry]:
+    """A registry on the loopback, for everybody; member 2 of `network`."""
+    with registry.serving(client, images.peer("registry"), network, 2) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.integration import networks, streams
+from tests.integration import streams
 from tests.integration.authority import Authority
 from tests.integration.clients import RefusedError, connected, log_in
 from tests.integration.conftest import Images
@@ -50,12 +50,6 @@ _STANDSTILL = 15.0  # seconds; three attempts that the image limits to 3 s for a
 def authority() -> Authority:
     """Issues the certificate of the directory."""
     return Authority()
-
-
-@pytest.fixture(scope="module")
-def network(client: docker.DockerClient) -> Iterator[Network]:
-    with networks.network(client) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import docker
 import pytest
 
-from tests.integration import networks
 from tests.integration.conftest import Images
 from tests.integration.networks import Network
 from tests.peers import mariadb, postgresql
-
-
-@pytest.fixture(scope="module")
-def network(client: docker.DockerClient) -> Iterator[Network]:
-    with networks.network(client) as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", ["postgresql", "mariadb"])

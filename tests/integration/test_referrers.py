@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -13,7 +12,6 @@ from scripts import build, oci, provenance, referrers, registry, sbom
 from scripts.errors import RegistryError
 from scripts.oci import Layout
 from scripts.referrers import Document, Referrer
-from tests.integration import networks
 from tests.integration.authority import Authority
 from tests.integration.conftest import Images
 from tests.integration.networks import Network
@@ -23,18 +21,6 @@ from tests.unit import test_oci
 
 _EPOCH = 1793347681
 DOCUMENT = Document("a.json", "application/vnd.example+json", b'{"a": 1}\n')
-
-
-@pytest.fixture(scope="module")
-def network(client: docker.DockerClient) -> Iterator[Network]:
-    with networks.network(client) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def served(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Registry]:
-    with registries.serving(client, images.peer("registry"), network, 2) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +38,21 @@ def pushed(layout: Layout, repository: str) -> str:
     return repository
 
 
-def test_an_image_of_several_platforms_goes_there_and_back(served: Registry, layout: Layout, tmp_path: Path) -> None:
-    repository = pushed(layout, f"{served.host}/prosody/image")
+def test_an_image_of_several_platforms_goes_there_and_back(
+    on_loopback: Registry, layout: Layout, tmp_path: Path
+) -> None:
+    repository = pushed(layout, f"{on_loopback.host}/prosody/image")
     for number, reference in enumerate((f"{repository}:1", f"{repository}@{layout.index}")):
         assert registry.digest(reference) == layout.index
         pulled = registry.pull_image(reference, tmp_path / str(number))
         assert (pulled.index, pulled.images) == (layout.index, layout.images)
-    uploads = served.requests("POST", "/prosody/image/")
+    uploads = on_loopback.requests("POST", "/prosody/image/")
     pushed(layout, repository)
-    assert served.requests("POST", "/prosody/image/") == uploads, "what is there is not sent again"
+    assert on_loopback.requests("POST", "/prosody/image/") == uploads, "what is there is not sent again"
 
 
-def test_documents_come_back_as_they_were(served: Registry, layout: Layout) -> None:
-    repository = pushed(layout, f"{served.host}/prosody/debian")
+def test_documents_come_back_as_they_were(on_loopback: Registry, layout: Layout) -> None:
+    repository = pushed(layout, f"{on_loopback.host}/prosody/debian")
     recipe = build.recipe("debian")
     statement = provenance.statement(recipe, layout, provenance.LOCAL)
     bills = [
@@ -84,9 +72,9 @@ def test_documents_come_back_as_they_were(served: Registry, layout: Layout) -> N
     assert registry.digest(f"{repository}:1") == layout.index, "the image is what it was"
 
 
-def test_the_tag_that_stands_in_is_an_index_as_the_specification_says(served: Registry, layout: Layout) -> None:
+def test_the_tag_that_stands_in_is_an_index_as_the_specification_says(on_loopback: Registry, layout: Layout) -> None:
     """Written here, because this registry answers 404 where others list referrers."""
-    repository = pushed(layout, f"{served.host}/tagged")
+    repository = pushed(layout, f"{on_loopback.host}/tagged")
     digest = referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
     host, _, name = repository.partition("/")
     tag = layout.index.replace(":", "-")
@@ -102,13 +90,13 @@ def test_the_tag_that_stands_in_is_an_index_as_the_specification_says(served: Re
     assert httpx.get(f"http://{host}/v2/{name}/referrers/{layout.index}").status_code == httpx.codes.NOT_FOUND
 
 
-def test_what_is_attached_already_is_not_sent_again(served: Registry, layout: Layout) -> None:
-    repository = pushed(layout, f"{served.host}/twice")
+def test_what_is_attached_already_is_not_sent_again(on_loopback: Registry, layout: Layout) -> None:
+    repository = pushed(layout, f"{on_loopback.host}/twice")
     first = referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
     other = referrers.attach(repository, layout.index, Document("b.json", "application/b", b"other"), _EPOCH)
 
     def sent() -> int:
-        return served.requests("PUT", "/twice/")
+        return on_loopback.requests("PUT", "/twice/")
 
     before = sent()
     assert referrers.attach(repository, layout.index, DOCUMENT, _EPOCH) == first
@@ -116,19 +104,19 @@ def test_what_is_attached_already_is_not_sent_again(served: Registry, layout: La
     assert sent() == before
 
 
-def test_an_altered_document_is_refused(served: Registry, layout: Layout) -> None:
-    repository = pushed(layout, f"{served.host}/altered")
+def test_an_altered_document_is_refused(on_loopback: Registry, layout: Layout) -> None:
+    repository = pushed(layout, f"{on_loopback.host}/altered")
     document = Document("a.json", "application/a", b"to be altered")
     referrers.attach(repository, layout.index, document, _EPOCH)
-    served.spoil(oci.digest_of(document.content).removeprefix("sha256:"))
+    on_loopback.spoil(oci.digest_of(document.content).removeprefix("sha256:"))
     (referrer,) = referrers.attached(repository, layout.index)
     with pytest.raises(RegistryError, match="other bytes than its digest says"):
         referrers.document(repository, referrer)
 
 
-def test_nothing_is_attached_to_what_is_not_there(served: Registry, layout: Layout) -> None:
+def test_nothing_is_attached_to_what_is_not_there(on_loopback: Registry, layout: Layout) -> None:
     with pytest.raises(RegistryError, match="is not there"):
-        referrers.attach(f"{served.host}/nothing", layout.index, DOCUMENT, _EPOCH)
+        referrers.attach(f"{on_loopback.host}/nothing", layout.index, DOCUMENT, _EPOCH)
     with pytest.raises(RegistryError, match="cannot be reached"):
         referrers.attached("127.0.0.1:9/nothing", layout.index)
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +17,12 @@ import pytest
 from scripts import digests, oci, paths, platforms, registry, vault
 from scripts.errors import RegistryError
 from scripts.lock import Lock
-from tests.integration import networks
 from tests.integration.authority import Authority
 from tests.integration.conftest import Images
 from tests.integration.networks import Network
 from tests.peers import registry as registries
 from tests.peers.registry import Registry
 
-_NOT_COPIED = (".git", ".venv", ".cache", ".*_cache", "__pycache__", "dist")
 # Without any network, not even the loopback; and nothing that is started outlives it.
 _ISOLATED = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _BUILD = """
@@ -45,22 +43,9 @@ def locks(images: Images) -> tuple[Lock, ...]:
 
 
 @pytest.fixture(scope="module")
-def network(client: docker.DockerClient) -> Iterator[Network]:
-    with networks.network(client) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def served(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Registry]:
-    """A registry on the loopback, for everybody."""
-    with registries.serving(client, images.peer("registry"), network, 2) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def reference(served: Registry, locks: tuple[Lock, ...]) -> str:
+def reference(on_loopback: Registry, locks: tuple[Lock, ...]) -> str:
     """A vault in the registry."""
-    name = f"{served.host}/prosody/vault:1"
+    name = f"{on_loopback.host}/prosody/vault:1"
     vault.push(locks, name)
     return name
 
@@ -89,21 +74,21 @@ def interrupting(after: int) -> Callable[[str], None]:
     return begun
 
 
-def test_what_is_there_is_not_pushed_again(served: Registry, locks: tuple[Lock, ...]) -> None:
-    name = f"{served.host}/twice:1"
+def test_what_is_there_is_not_pushed_again(on_loopback: Registry, locks: tuple[Lock, ...]) -> None:
+    name = f"{on_loopback.host}/twice:1"
     first = vault.push(locks, name)
     assert first.new == first.packages == vault.packages(locks)
     assert registry.digest(name) == first.digest == oci.digest_of(vault.manifest(first.packages))
-    uploads = served.requests("POST", "/twice/blobs/uploads/")
+    uploads = on_loopback.requests("POST", "/twice/blobs/uploads/")
     assert uploads >= len(first.packages)
     second = vault.push(locks, name)
     assert (second.digest, second.new) == (first.digest, ())
-    assert served.requests("PUT", "/twice/manifests/") == 2, "the manifest was pushed again"
-    assert served.requests("POST", "/twice/blobs/uploads/") == uploads
+    assert on_loopback.requests("PUT", "/twice/manifests/") == 2, "the manifest was pushed again"
+    assert on_loopback.requests("POST", "/twice/blobs/uploads/") == uploads
 
 
-def test_an_interrupted_push_goes_on(served: Registry, locks: tuple[Lock, ...], tmp_path: Path) -> None:
-    name = f"{served.host}/interrupted:1"
+def test_an_interrupted_push_goes_on(on_loopback: Registry, locks: tuple[Lock, ...], tmp_path: Path) -> None:
+    name = f"{on_loopback.host}/interrupted:1"
     everything = vault.push(locks, str(tmp_path)).packages
     with pytest.raises(KeyboardInterrupt):
         registry.push(tmp_path, name, interrupting(len(everything) // 2))
@@ -205,7 +190,7 @@ def test_a_build_from_a_vault_alone_gives_the_committed_digests(
     with tempfile.TemporaryDirectory(prefix="vault-") as scratch:
         checkout, folder = Path(scratch) / "checkout", Path(scratch) / "vault"
         vault.push(locks, str(folder))
-        shutil.copytree(paths.ROOT, checkout, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        paths.copy_checkout(checkout)
         variables = {"PROSODY_VAULT": str(folder), "PROSODY_ENGINE": "embedded", "XDG_CACHE_HOME": f"{scratch}/cache"}
         done = subprocess.run(
             [*_ISOLATED, "/bin/sh", "-c", _BUILD, "sh", sys.executable],

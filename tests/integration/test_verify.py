@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from scripts import build, contents, digests, dockerfile, lock, oci, paths, platforms, registry, verify
@@ -20,9 +19,9 @@ from scripts.engine import Engine
 from scripts.errors import BuildError
 from scripts.oci import Layout
 from scripts.verify import Expected
-from tests.integration import networks, tampering
+from tests.integration import tampering
 from tests.integration.conftest import Images
-from tests.peers import registry as registries
+from tests.peers.registry import Registry
 
 NATIVE = platforms.native()
 PACKAGE, FILE = "prosody", "usr/lib/prosody/util/jid.lua"
@@ -93,18 +92,29 @@ def test_a_published_image_is_compared_attribute_by_attribute(
 
 
 def test_a_published_image_is_brought_from_its_registry(
-    client: docker.DockerClient, images: Images, recipe: Recipe, layout: Layout, scratch: Path
+    on_loopback: Registry, recipe: Recipe, layout: Layout, scratch: Path
 ) -> None:
-    with (
-        networks.network(client) as network,
-        registries.serving(client, images.peer("registry"), network, 2) as served,
-    ):
-        reference = f"{served.host}/prosody:debian"
-        registry.push_image(layout, reference)
-        expected = verify.expectation(recipe, reference, scratch / "published")
+    reference = f"{on_loopback.host}/prosody:debian"
+    registry.push_image(layout, reference)
+    expected = verify.expectation(recipe, reference, scratch / "published")
     assert expected.digests == digests.Digests(layout.index, layout.images)
     for image in layout.images:
         assert verify.verdict(recipe, layout, image, expected).differences == ()
+
+
+def test_a_layer_that_was_not_published_is_named_and_kept(
+    recipe: Recipe, layout: Layout, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it stands among the others."""
+    image = layout.images[0]
+    lowest, *rest = image.layers
+    before = dataclasses.replace(image, manifest="sha256:other", layers=tuple(rest))
+    published = dataclasses.replace(layout, images=(before, *layout.images[1:]))
+    expected = Expected(digests.Digests(layout.index, published.images), published)
+    found = verify.verdict(recipe, layout, image, expected)
+    assert found.differences == (Difference(lowest.name, "", "layer", "-", "there"),)
+    verify.keep(found, layout, expected)
+    assert f"tar tvf dist/verify/debian/{NATIVE.tag}/rebuilt/{lowest.name}.tar" in capfd.readouterr().err
 
 
 def rewritten(layout: Layout, folder: Path, change: Callable[[dict[str, object]], None]) -> Layout:

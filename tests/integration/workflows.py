@@ -24,7 +24,6 @@ import yaml
 from scripts import paths
 
 FOLDER = paths.ROOT / ".github" / "workflows"
-_NOT_IN_A_CHECKOUT = shutil.ignore_patterns(".git", ".venv", ".cache", "dist", "__pycache__", ".*_cache")
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 _TOKEN = re.compile(r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<name>[\w.-]+)|(?P<sign>==|!=|[(),]))")
 
@@ -213,7 +212,7 @@ class Machine:
     def _checkout(self, inputs: Mapping[str, Any]) -> None:
         if inputs != {"persist-credentials": False}:
             raise WorkflowError(f"The checkout is asked for something else: {inputs}")
-        shutil.copytree(paths.ROOT, self.workspace, symlinks=True, ignore=_NOT_IN_A_CHECKOUT, dirs_exist_ok=True)
+        paths.copy_checkout(self.workspace)
         # Made once: it would be the same, and take a minute in each job.
         (self.workspace / ".venv").symlink_to(paths.ROOT / ".venv")
 
