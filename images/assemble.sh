@@ -30,7 +30,7 @@ layer() {
     bundle_certificates
     # Manuals go, licences stay.
     if [ -d "$root/usr/share/doc" ]; then
-        find "$root/usr/share/doc" -type f ! -name copyright -exec rm {} +
+        find "$root/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -exec rm {} +
         find "$root/usr/share/doc" -depth -type d -empty -exec rmdir {} \;
     fi
 }

@@ -49,6 +49,7 @@ registration_throttle_period = 3600
 
 storage = "internal"
 umask = "027"
+gc = { threshold = 150 }
 archive_expires_after = 604800
 
 -- The pair that the container made for itself lies in the data, of which this server has a copy.

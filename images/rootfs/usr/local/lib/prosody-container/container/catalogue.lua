@@ -445,7 +445,7 @@ return {
 	{ name = "PROSODY_CONFINEMENT", type = "enum", default = "ignored", allowed = { "ignored", "noted", "required" } };
 	{ name = "PROSODY_UMASK", type = "umask", default = "027", option = { "umask" } };
 	{ name = "PROSODY_GC_MODE", aliases = { "GC_TYPE" }, type = "enum", allowed = { "incremental", "generational" }, option = { "gc.mode" } };
-	{ name = "PROSODY_GC_THRESHOLD", aliases = { "GC_INC_TH" }, type = "integer", minimum = 100, maximum = 1000, option = { "gc.threshold" } };
+	{ name = "PROSODY_GC_THRESHOLD", aliases = { "GC_INC_TH" }, type = "integer", minimum = 100, maximum = 1000, default = "150", option = { "gc.threshold" } };
 	{ name = "PROSODY_GC_SPEED", aliases = { "GC_INC_SPEED" }, type = "integer", minimum = 100, maximum = 1000, option = { "gc.speed" } };
 	{ name = "TZ", type = "timezone" };
 	{ name = "PROSODY_OPTION_<NAME>", type = "json", scope = "host" };
