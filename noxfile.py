@@ -144,6 +144,12 @@ def vault(session: nox.Session) -> None:
 
 
 @nox.session
+def notes(session: nox.Session) -> None:
+    """Print the notes of a release, made from this repository: `-- [--since REVISION]`."""
+    verb(session, "notes")
+
+
+@nox.session
 def sbom(session: nox.Session) -> None:
     """Write what is in the images, as CycloneDX and SPDX: `-- [NAME ...]`; in dist/sbom/."""
     verb(session, "sbom")

@@ -136,10 +136,15 @@ def markdown(found: Sequence[Change], known: Mentioned) -> str:
     for change in found:
         package, locks, platforms, old, new = _cells(change)
         names = known.get(change)
-        links = "not known" if names is None else ", ".join(f"[{name}]({_TRACKER}/{name})" for name in names)
+        links = "not known" if names is None else ", ".join(map(link, names))
         # As code, because two tildes in one cell would strike out what is between them.
         lines.append(f"| {package} | {locks} | {platforms} | `{old}` | `{new}` | {links} |")
     return "\n".join([*lines, ""])
+
+
+def link(name: str) -> str:
+    """A vulnerability as a link to Debian's tracker, in Markdown."""
+    return f"[{name}]({_TRACKER}/{name})"
 
 
 def _cells(change: Change) -> tuple[str, ...]:

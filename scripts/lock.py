@@ -131,27 +131,35 @@ def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
     Raises LockError if it is missing, not a lock, edited by hand, of another variant, or (unless `stale` is allowed)
     made for another state of the variant.
     """
-    again = f"Make it again with: scripts/nox -s lock -- {variant.name}"
     shown = path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
     if not path.is_file():
         raise LockError(
             f"Variant {variant.name!r} has no lock ({shown}). Make one with: scripts/nox -s lock -- {variant.name}"
         )
+    found = parse(path.read_bytes(), variant.name, str(shown))
+    if found.inputs != inputs(variant) and not stale:
+        raise LockError(
+            f"{shown} was made for another state of {variant.document.position().path.name}. {_again(variant.name)}"
+        )
+    return found
+
+
+def parse(content: str | bytes, name: str, shown: str) -> Lock:
+    """The lock of the variant `name` from the content of a file, which messages call `shown`. Raises LockError."""
+    again = _again(name)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(content)
     except ValueError as error:
         raise LockError(f"{shown} is not a complete lock: {error}. {again}") from error
     schema = json.loads((paths.SCHEMA / "lock.schema.json").read_text())
     problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
     if problem is not None:
         raise LockError(f"{shown}: {documents.show(tuple(problem.absolute_path))}: {problem.message}. {again}")
-    if value["variant"] != variant.name:
+    if value["variant"] != name:
         raise LockError(f"{shown} is the lock of variant {value['variant']!r}. {again}")
     checksum = value.pop("checksum")
     if checksum != _checksum(value):
         raise LockError(f"{shown} was edited by hand: its checksum does not match. {again}")
-    if value["inputs"] != inputs(variant) and not stale:
-        raise LockError(f"{shown} was made for another state of {variant.document.position().path.name}. {again}")
     return Lock(
         **{key: value[key] for key in ("variant", "inputs", "snapshot", "epoch")},
         suites=tuple(LockedSuite(**_names(suite)) for suite in value["suites"]),
@@ -160,6 +168,10 @@ def load(variant: Variant, path: Path, *, stale: bool = False) -> Lock:
             for platform, packages in value["platforms"].items()
         },
     )
+
+
+def _again(name: str) -> str:
+    return f"Make it again with: scripts/nox -s lock -- {name}"
 
 
 def dump(lock: Lock) -> str:
