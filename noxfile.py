@@ -44,6 +44,7 @@ def lint(session: nox.Session) -> None:
     run(session, "python", "-m", "scripts.lint")
     run(session, "python", "-m", "scripts.dockerfile", "--check")
     run(session, "python", "-m", "scripts.catalogue", "--check")
+    run(session, "python", "-m", "scripts.dependencies", "--check")
     run(session, "python", "-m", "tests.bench.sizes", "--check")
     run(session, "python", "-m", "tests.profiles", "--check")
 
@@ -135,6 +136,12 @@ def matrix(session: nox.Session) -> None:
 def scan(session: nox.Session) -> None:
     """Scan images and their packages: `-- [NAME ...] [--only vulnerabilities|freshness|image] [--tracker FILE]`."""
     verb(session, "scan")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Audit the Python packages used here, and write docs/dependencies.md: `-- [--only vulnerabilities|licences]`."""
+    verb(session, "audit")
 
 
 @nox.session

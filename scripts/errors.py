@@ -100,13 +100,13 @@ class RegistryError(UserError):
 
 
 class FindingsError(UserError):
-    """A scan found what the policy does not let pass."""
+    """A scan or an audit found what the policy does not let pass."""
 
     exit_status = 22
 
 
 class ScannerError(UserError):
-    """A scanner is not there, failed, or was given data that it cannot read."""
+    """A scanner is not there, failed, cannot reach the service that it asks, or was given data that it cannot read."""
 
     exit_status = 23
 

@@ -61,6 +61,7 @@ CHECKS = {
     "user": Check("The container does not run as the user that the variant declares.", Severity.HIGH),
     "ports": Check("Not the ports that the variant declares.", Severity.LOW),
     "labels": Check("A label is missing, or not what the lock says.", Severity.LOW),
+    "licence": Check("A Python package has a licence that the policy does not allow.", Severity.MEDIUM),
     "entrypoint": Check("The program that the container starts is not in the image.", Severity.HIGH),
 }  # fmt: skip
 

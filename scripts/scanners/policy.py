@@ -46,13 +46,18 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Policy:
-    """Severities of vulnerabilities that fail; reasons of checks that do not; and judgements of single findings."""
+    """What fails, and what does not, with the reason.
+
+    Severities of vulnerabilities that fail; reasons of checks that do not; findings that are meant to be so; judgements
+    of single vulnerabilities; and licences that Python packages may have.
+    """
 
     with_fix: frozenset[str]
     without_fix: frozenset[str]
     notes: dict[str, str]
     accepted: tuple[Accepted, ...]
     ignored: tuple[Ignored, ...]
+    licences: frozenset[str]
 
 
 class Result(StrEnum):
@@ -97,6 +102,7 @@ def load(path: Path = DEFAULT) -> Policy:
             )
             for index, found in enumerate(value.get("ignore", []))
         ),
+        licences=frozenset(value.get("licences", [])),
     )  # fmt: skip
 
 

@@ -413,11 +413,11 @@ def test_notes_of_this_repository_are_printed(checkout: Checkout, monkeypatch: p
     path = checkout.root / "images" / "hardened" / "lock.json"
     now = path.read_text()
     locked = lock.load(variants.load("hardened"), lock.path_of("hardened"))
-    older = {"version": "1", "source_version": "1", "sha256": "0" * 64}
-    old = {
-        platform: tuple(replace(one, **older) if one.source == "zlib" else one for one in found)
-        for platform, found in locked.platforms.items()
-    }
+
+    def older(one: LockedPackage) -> LockedPackage:
+        return replace(one, version="1", source_version="1", sha256="0" * 64) if one.source == "zlib" else one
+
+    old = {platform: tuple(map(older, found)) for platform, found in locked.platforms.items()}
     path.write_text(lock.dump(replace(locked, platforms=old)))
     aside = (checkout.root / "images" / "jitsi").rename(checkout.root / "jitsi")
     repository = Repository(checkout.root)

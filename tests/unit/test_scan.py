@@ -303,7 +303,7 @@ def test_what_is_accepted_is_so_for_its_subjects_and_variants_alone(made: Callab
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("notes:", "note:", "policy.yaml:4:1: note: unknown key; allowed: accept, ignore, notes"),
+        ("notes:", "note:", "policy.yaml:4:1: note: unknown key; allowed: accept, ignore, licences"),
         ("elf-bind-now:", "elf-bindnow:", "policy.yaml:5:3: notes.elf-bindnow: 'elf-bindnow' is not known; allowed"),
         ("[critical]", "[worse]", "policy.yaml:3:17: vulnerabilities.without-fix[0]: 'worse' is not known"),
         ("[debian]", "[debain]", "policy.yaml:9:16: accept[0].variants[0]: there is no variant 'debain'"),

@@ -24,6 +24,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, self.headers.get("Range", "")))
         self.server.behaviours.get(self.path, missing)(self)
 
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posted.append(body)
+        self.server.behaviours.get(self.path, missing)(self)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         pass
 
@@ -40,10 +45,11 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass
 class Web(ThreadingHTTPServer):
-    """The server; `behaviours` by path, and every request seen as (path, Range header)."""
+    """The server; `behaviours` by path, every GET seen as (path, Range header), and the content of every POST."""
 
     behaviours: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    posted: list[bytes] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
