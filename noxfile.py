@@ -152,7 +152,7 @@ def vault(session: nox.Session) -> None:
 
 @nox.session
 def notes(session: nox.Session) -> None:
-    """Print the notes of a release, made from this repository: `-- [--since REVISION]`."""
+    """Print the notes of a release, made from this repository: `-- [--since REVISION]`; or `-- --last`, its name."""
     verb(session, "notes")
 
 

@@ -1,8 +1,9 @@
 """What a release brings, as Markdown for people: from the repository alone, and against the release before.
 
     python -m scripts.notes [--since REVISION]
+    python -m scripts.notes --last [--output FILE]
 
-prints the notes of what is committed, without the name of the release, to standard output.
+prints the notes of what is committed, without the name of the release; or the name of the last release alone.
 """
 
 from __future__ import annotations
@@ -77,13 +78,21 @@ def previous(commit: str = "HEAD") -> str | None:
 
     Raises UsageError where the history is cut off, as nobody can tell there.
     """
+    return _newest("--merged", commit, "--no-contains", commit)
+
+
+def last() -> str | None:
+    """The same, but this commit may be it."""
+    return _newest("--merged", "HEAD")
+
+
+def _newest(*conditions: str) -> str | None:
     if _git("rev-parse", "--is-shallow-repository").strip() == "true":
         raise UsageError(
             "This clone has a part of the history only, so the release before is not known. Get the rest with:"
             " git fetch --unshallow --tags"
         )
-    found = _releases("--merged", commit, "--no-contains", commit)
-    return max(found, key=lambda tag: [int(part) for part in tag.split(".")], default=None)
+    return max(_releases(*conditions), key=lambda tag: [int(part) for part in tag.split(".")], default=None)
 
 
 def _releases(*conditions: str) -> list[str]:
@@ -276,7 +285,18 @@ def main(arguments: Sequence[str]) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="nox -s notes --", description="Print the notes of a release.")
     parser.add_argument("--since", metavar="REVISION", help="compare with this one (default: the last release)")
+    parser.add_argument("--last", action="store_true", help="print the name of the last release, and nothing else")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="also append that to this file as `release=...` (GITHUB_OUTPUT)"
+    )
     options = parser.parse_args(arguments)
+    if options.last:
+        name = last() or ""
+        if options.output:
+            with options.output.open("a", encoding="utf-8") as stream:
+                stream.write(f"release={name}\n")
+        print(name)
+        return
     recipes = [build.recipe(name) for name in lock.chosen_by_default(paths.VARIANTS)]
     committed = {found.variant.name: digests.load(found.variant.name) for found in recipes}
     missing = [name for name, found in committed.items() if found is None]

@@ -309,6 +309,7 @@ def test_the_last_release_is_the_newest_before_a_commit(repository: Repository) 
     repository.git("tag", "2026.11.20", commits[0])
     repository.git("tag", "2026.11.26", commits[2])
     assert notes.previous() == "2026.11.20.10"
+    assert notes.last() == "2026.11.26"
     assert notes.previous(commits[1]) == "2026.11.20"
     assert notes.previous(commits[0]) is None
     repository.git("switch", "--quiet", "--create", "branch", commits[1])
@@ -321,14 +322,30 @@ def test_the_last_release_is_the_newest_before_a_commit(repository: Repository) 
     assert notes.previous() == "2026.11.21"
 
 
+@pytest.mark.parametrize("tags", [[], ["2026.11.20", "2026.11.26"]])
+def test_a_workflow_is_told_the_last_release(
+    repository: Repository, capsys: pytest.CaptureFixture[str], tags: list[str]
+) -> None:
+    repository.commit({}, {})
+    for tag in tags:
+        repository.git("tag", tag)
+    output = repository.root / "output"
+    output.write_text("other=1\n")
+    notes.main(["--last", "--output", str(output)])
+    expected = tags[-1] if tags else ""
+    assert capsys.readouterr().out == f"{expected}\n"
+    assert output.read_text() == f"other=1\nrelease={expected}\n"
+
+
 def test_a_history_that_is_cut_off_is_refused(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """There it would look as if there had been no release."""
     repository.git("tag", "2026.11.20", repository.commit({}, {}))
     repository.commit({}, {})
     repository.git("clone", "--quiet", "--depth=1", f"file://{repository.root}", "shallow")
     monkeypatch.setattr(paths, "ROOT", repository.root / "shallow")
-    with pytest.raises(UsageError, match="git fetch --unshallow --tags"):
-        notes.previous()
+    for asked in (notes.previous, notes.last):
+        with pytest.raises(UsageError, match="git fetch --unshallow --tags"):
+            asked()
 
 
 def test_outside_of_git_this_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,12 +138,35 @@ def test_nothing_is_permitted_that_is_not_named(name: str) -> None:
     assert "secrets" not in (workflows.FOLDER / name).read_text()
 
 
-def test_only_the_job_that_runs_nothing_may_write() -> None:
+WRITING = {
+    ("lock.yml", "propose"): {"contents": "write", "pull-requests": "write"},
+    ("nightly.yml", "report"): {"contents": "read", "security-events": "write"},
+}
+
+
+def test_only_jobs_that_run_nothing_may_write() -> None:
+    """What one calls has its own."""
     for name, key, job in jobs():
-        permissions = set(job["permissions"].items())
-        if permissions != {("contents", "read")}:
-            assert (name, key) == ("lock.yml", "propose")
-            assert not [step for step in job["steps"] if "run" in step]
+        if "uses" not in job:
+            assert job["permissions"] == WRITING.get((name, key), {"contents": "read"}), f"{name}: {key}"
+            assert (name, key) not in WRITING or not [step for step in job["steps"] if "run" in step]
+
+
+def test_who_calls_a_workflow_gives_what_it_needs_and_no_more() -> None:
+    """Inputs, and permissions; those of the caller are the most that the called may have."""
+    count = 0
+    for name, key, job in jobs():
+        if "uses" in job:
+            called = workflows.load(job["uses"].removeprefix("./.github/workflows/"))
+            needed: dict[str, str] = {}
+            for one in called["jobs"].values():
+                needed |= {what: max(how, needed.get(what, "")) for what, how in one["permissions"].items()}
+            assert job["permissions"] == needed, f"{name}: {key}"
+            inputs = (called["on"]["workflow_call"] or {}).get("inputs", {})
+            given = set(job.get("with", {}))
+            assert {one for one, about in inputs.items() if about.get("required")} <= given <= set(inputs)
+            count += 1
+    assert count >= 3
 
 
 def test_checkouts_leave_no_token() -> None:
