@@ -27,6 +27,7 @@ CHANGELOG = "CHANGELOG.md"
 _UNRELEASED = "Unreleased"  # as Keep a Changelog has it
 _RELEASE = re.compile(r"\d{4}\.\d{2}\.\d{2}(\.\d+)?")  # tags of releases: the day, and a number if it has several
 _MEGABYTE = 1_000_000  # bytes; as registries count
+_SCALES = ((_MEGABYTE, "MB", 2), (1000, "kB", 1), (1, "bytes", 0))  # of differences: bytes, name, digits
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _git(*arguments: str) -> str:
     """What Git prints. Raises UsageError with what it complains about."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False
+            ["git", *arguments], cwd=paths.ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False
         )  # fmt: skip
     except FileNotFoundError as error:
         raise UsageError("Git is needed to compare with an earlier release; it is not on this machine.") from error
@@ -172,7 +173,8 @@ def _packages(recipes: Sequence[Recipe], formers: Formers, since: str) -> Iterat
     gone = sorted(_names_at(since) - set(variants.names(paths.VARIANTS)))
     words += [f"`{name}` is not there any more." for name in gone]
     changed = [change for change in changes.between(previous_locks, locks) if not _is_same_file(change)]
-    yield from _section("Security fixes", _fixes(changed, changes.mentioned(changed, locks)))
+    if changed:
+        yield from _section("Security fixes", _fixes(changed, changes.mentioned(changed, locks)))
     rows = _rows(changed) if changed else (["No package changed."] if locks else [])
     yield from _section("Packages", "\n\n".join([*words, "\n".join(rows)]).strip())
 
@@ -271,8 +273,11 @@ def _difference(image: Image, before: Image | None) -> str:
     if image.manifest == before.manifest:
         return "the same image"
     difference = image.size - before.size
-    shown = f"{difference / _MEGABYTE:+.2f} MB" if abs(difference) >= _MEGABYTE / 10 else f"{difference / 1000:+.1f} kB"
-    return f"{shown} ({difference / before.size:+.1%})" if difference else "the same size"
+    if not difference:
+        return "the same size"
+    unit, name, digits = next(scale for scale in _SCALES if abs(difference) >= scale[0])
+    share = f" ({difference / before.size:+.1%})" if abs(difference) * 2000 >= before.size else ""
+    return f"{difference / unit:+.{digits}f} {name}{share}"
 
 
 def _rebuild(recipes: Sequence[Recipe]) -> list[str]:
