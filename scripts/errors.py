@@ -111,6 +111,18 @@ class ScannerError(UserError):
     exit_status = 23
 
 
+class SigningError(UserError):
+    """Nobody can sign, or a signature is missing or not valid."""
+
+    exit_status = 24
+
+
+class RecordError(UserError):
+    """No signed records say that an image was verified, scanned and tested in the state of this checkout."""
+
+    exit_status = 25
+
+
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

@@ -162,9 +162,8 @@ def oras(
     """
     tool = toolset.unpack("oras").command("usr/bin/oras")
     transports = [f"--{side}insecure", f"--{side}plain-http"]
-    if not _is_loopback(reference):
-        authority = _AUTHORITIES / _host(reference) / "ca.crt"
-        transports = [f"--{side}ca-file={authority if authority.is_file() else ''}"]
+    if not is_loopback(reference):
+        transports = [f"--{side}ca-file={authority(reference) or ''}"]
     for transport in transports:
         done = subprocess.run(
             [*tool, *command, transport, reference, *more], cwd=folder, capture_output=True, check=False
@@ -174,7 +173,7 @@ def oras(
         said = done.stderr.decode(errors="replace").strip().removeprefix("Error: ")
         if _NO_TLS not in said:
             break
-    raise _meaning(reference, said)
+    raise meaning(reference, said)
 
 
 def _skopeo() -> list[str]:
@@ -185,7 +184,7 @@ def _transport(side: str, place: str) -> list[str]:
     """Options for one side of a copy: whether a registry has to have a certificate."""
     if place.startswith("oci:"):
         return []
-    return [f"--{side}tls-verify=false"] if _is_loopback(place.removeprefix("docker://")) else []
+    return [f"--{side}tls-verify=false"] if is_loopback(place.removeprefix("docker://")) else []
 
 
 def _host(reference: str) -> str:
@@ -193,7 +192,14 @@ def _host(reference: str) -> str:
     return reference.partition("/")[0]
 
 
-def _is_loopback(reference: str) -> bool:
+def authority(reference: str) -> Path | None:
+    """Certificate of the authority that vouches for a registry, if it has one of its own."""
+    found = _AUTHORITIES / _host(reference) / "ca.crt"
+    return found if found.is_file() else None
+
+
+def is_loopback(reference: str) -> bool:
+    """Whether a registry is on this machine, so that it needs no TLS."""
     try:
         host = urlsplit(f"//{reference}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -204,10 +210,10 @@ def _is_loopback(reference: str) -> bool:
 def _error(reference: str, lines: Sequence[str]) -> Exception:
     """The error that skopeo's log ends with, in words."""
     found = [match["text"] for line in lines if (match := _FATAL.search(line))]
-    return _meaning(reference, str(json.loads(f'"{found[-1]}"')) if found else "".join(lines[-1:]).strip())
+    return meaning(reference, str(json.loads(f'"{found[-1]}"')) if found else "".join(lines[-1:]).strip())
 
 
-def _meaning(reference: str, said: str) -> Exception:
+def meaning(reference: str, said: str) -> Exception:
     """What a tool has `said`, and what to do about it."""
     if "no space left on device" in said:
         return OSError(errno.ENOSPC, said)

@@ -14,7 +14,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from filelock import FileLock
 
-from scripts import build, digests, engine, lock, paths, platforms, variants
+from scripts import build, digests, engine, lock, oci, paths, platforms, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.oci import Layout
@@ -26,6 +26,7 @@ from tests.integration.scenes import Stage
 from tests.integration.servers import Server
 from tests.peers import registry
 from tests.peers.registry import Registry
+from tests.unit import test_oci
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -168,6 +169,15 @@ def on_loopback(client: docker.DockerClient, images: Images, network: Network) -
     """A registry on the loopback, for everybody; member 2 of `network`."""
     with registry.serving(client, images.peer("registry"), network, 2) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """A small image for two platforms, which nobody runs."""
+    folder = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        return oci.canonicalise(test_oci.exported(folder / "exported"), folder / "layout", test_oci.NAMES)
 
 
 @pytest.fixture(scope="session")

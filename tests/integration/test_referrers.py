@@ -17,19 +17,15 @@ from tests.integration.conftest import Images
 from tests.integration.networks import Network
 from tests.peers import registry as registries
 from tests.peers.registry import Registry
-from tests.unit import test_oci
 
 _EPOCH = 1793347681
 DOCUMENT = Document("a.json", "application/vnd.example+json", b'{"a": 1}\n')
 
 
 @pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """A small image for two platforms."""
-    folder = tmp_path_factory.mktemp("image")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        return oci.canonicalise(test_oci.exported(folder / "exported"), folder / "layout", test_oci.NAMES)
+def layout(small: Layout) -> Layout:
+    """What documents are about."""
+    return small
 
 
 def pushed(layout: Layout, repository: str) -> str:

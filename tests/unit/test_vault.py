@@ -191,7 +191,7 @@ def test_references_are_told_from_folders(text: str, expected: bool) -> None:
     ],
 )
 def test_only_the_loopback_needs_no_tls(reference: str, expected: bool) -> None:
-    assert registry._is_loopback(reference) is expected
+    assert registry.is_loopback(reference) is expected
 
 
 # As skopeo's log has them.
