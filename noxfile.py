@@ -163,6 +163,18 @@ def sbom(session: nox.Session) -> None:
 
 
 @nox.session
+def gather(session: nox.Session) -> None:
+    """Put images of single platforms, which other machines have built, together in dist/: `-- FOLDER [NAME ...]`."""
+    verb(session, "gather")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Publish the images that were verified, scanned and tested: `-- --registry REPOSITORY [--dry-run] [NAME ...]`."""
+    verb(session, "release")
+
+
+@nox.session
 def engine(session: nox.Session) -> None:
     """Look after the embedded engine: `-- status|stop|remove`."""
     verb(session, "engine")

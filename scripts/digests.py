@@ -45,6 +45,14 @@ def load(name: str, folder: Path = paths.VARIANTS) -> Digests | None:
         ) from error
 
 
+def committed(name: str, folder: Path = paths.VARIANTS) -> Digests:
+    """The committed digests. Raises DigestError if there are none, or the file is broken."""
+    found = load(name, folder)
+    if found is None:
+        raise DigestError(f"{name} has no committed digests. Record them with: scripts/nox -s digests -- {name}")
+    return found
+
+
 def parse(text: str) -> Digests:
     """What `dump` wrote. Raises ValueError, KeyError, TypeError or AttributeError if the text is something else."""
     value: dict[str, Any] = json.loads(text)

@@ -94,9 +94,15 @@ class DiskFullError(UserError):
 
 
 class RegistryError(UserError):
-    """A registry cannot be reached, refuses, or does not have what was asked for."""
+    """A registry cannot be reached, or refuses."""
 
     exit_status = 21
+
+
+class AbsentError(RegistryError):
+    """A registry answered, and does not have what was asked for."""
+
+    exit_status = 27
 
 
 class FindingsError(UserError):
@@ -121,6 +127,12 @@ class RecordError(UserError):
     """No signed records say that an image was verified, scanned and tested in the state of this checkout."""
 
     exit_status = 25
+
+
+class ReleaseError(UserError):
+    """A release would break a promise: a fixed tag would move, or what came back is not what was sent."""
+
+    exit_status = 26
 
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -17,9 +17,9 @@ from scripts.errors import LockError
 from scripts.platforms import Platform
 
 # Labels of GitHub's own runners. Building needs no emulation, so what has no runner of its own is built on any.
-_RUNNERS = {"linux/amd64": "ubuntu-24.04", "linux/arm64": "ubuntu-24.04-arm"}
-_ANY = _RUNNERS["linux/amd64"]
-_OTHER = _RUNNERS["linux/arm64"]
+RUNNERS = {"linux/amd64": "ubuntu-24.04", "linux/arm64": "ubuntu-24.04-arm"}
+_ANY = RUNNERS["linux/amd64"]
+_OTHER = RUNNERS["linux/arm64"]
 
 
 def entry(name: str, platform: Platform) -> dict[str, str]:
@@ -27,7 +27,7 @@ def entry(name: str, platform: Platform) -> dict[str, str]:
 
     `second` is a runner of another processor, which must get the same digest.
     """
-    runner = _RUNNERS.get(platform.name, _ANY)
+    runner = RUNNERS.get(platform.name, _ANY)
     return {
         "name": f"{name}-{platform.tag}",
         "variant": name,
@@ -48,7 +48,7 @@ def matrix(names: Sequence[str], wanted: Sequence[str], *, native: bool = False)
             entry(name, platform)
             for name in names or lock.chosen_by_default(paths.VARIANTS)
             for platform in _platforms(name, wanted)
-            if not native or platform.name in _RUNNERS
+            if not native or platform.name in RUNNERS
         ]
     }
 

@@ -13,6 +13,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts import build, changes, digests, errors, lock, paths, variants
@@ -87,13 +88,27 @@ def last() -> str | None:
     return _newest("--merged", "HEAD")
 
 
+def current() -> str | None:
+    """The release that this commit is, by its tag; the newest if it has several, None if it is none."""
+    return max(_releases("--points-at", "HEAD"), key=_order, default=None)
+
+
+def by_date() -> str:
+    """What a release of this commit would be called: its day, in UTC."""
+    return f"{datetime.fromtimestamp(int(_git('log', '-1', '--format=%ct')), UTC):%Y.%m.%d}"
+
+
+def _order(name: str) -> list[int]:
+    return [int(part) for part in name.split(".")]
+
+
 def _newest(*conditions: str) -> str | None:
     if _git("rev-parse", "--is-shallow-repository").strip() == "true":
         raise UsageError(
             "This clone has a part of the history only, so the release before is not known. Get the rest with:"
             " git fetch --unshallow --tags"
         )
-    return max(_releases(*conditions), key=lambda tag: [int(part) for part in tag.split(".")], default=None)
+    return max(_releases(*conditions), key=_order, default=None)
 
 
 def _releases(*conditions: str) -> list[str]:

@@ -100,9 +100,7 @@ def canonicalise(
         manifests = sorted(_manifests(source), key=lambda pair: list(PLATFORMS).index(pair[0].name))
     except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
         raise BuildError(f"{source} is not a layout of images for known platforms: {error!r}") from error
-    temporary = target.with_name(f".{target.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "blobs" / "sha256").mkdir(parents=True)
+    temporary = _emptied(target)
     layers = {layer["digest"]: layer for _, manifest in manifests for layer in manifest["layers"]}
     with ThreadPoolExecutor(os.cpu_count()) as executor:
 
@@ -115,7 +113,6 @@ def canonicalise(
 
         packed = dict(zip(layers, executor.map(pack, layers.values()), strict=True))
     images = []
-    entries = []
     for platform, manifest in manifests:
         config_content = _configuration(_verified(source, manifest["config"]["digest"]).read_bytes(), layer_names)
         config = digest_of(config_content)
@@ -138,10 +135,18 @@ def canonicalise(
             Layer(name, layer["digest"], layer["size"]) for name, layer in zip(layer_names, descriptors, strict=True)
         )
         images.append(Image(platform, config, digest, layers_of_image))
-        described = {"os": "linux", "architecture": platform.architecture}
-        if platform.variant:
-            described["variant"] = platform.variant
-        entries.append({"mediaType": MANIFEST, "digest": digest, "size": len(content), "platform": described})
+    return _finished(temporary, target, images)
+
+
+def _finished(temporary: Path, target: Path, images: Sequence[Image]) -> Layout:
+    """Index the images whose blobs are in `temporary`, which then is in the place of `target`."""
+    entries = []
+    for image in images:
+        described = {"os": "linux", "architecture": image.platform.architecture}
+        if image.platform.variant:
+            described["variant"] = image.platform.variant
+        size = _blob(temporary, image.manifest).stat().st_size
+        entries.append({"mediaType": MANIFEST, "digest": image.manifest, "size": size, "platform": described})
     index = canonical({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
     _blob(temporary, digest_of(index)).write_bytes(index)
     write_index(temporary, {"mediaType": _INDEX, "digest": digest_of(index), "size": len(index)})
@@ -152,6 +157,24 @@ def canonicalise(
     temporary.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     return Layout(target, digest_of(index), tuple(images))
+
+
+def _emptied(target: Path) -> Path:
+    """A new folder of blobs beside `target`, to take its place."""
+    temporary = target.with_name(f".{target.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "blobs" / "sha256").mkdir(parents=True)
+    return temporary
+
+
+def unite(parts: Sequence[tuple[Layout, Image]], target: Path) -> Layout:
+    """Put images of canonical layouts together in one at `target`, which is what a build of them all would be."""
+    temporary = _emptied(target)
+    parts = sorted(parts, key=lambda part: list(PLATFORMS.values()).index(part[1].platform))
+    for layout, image in parts:
+        for digest in (image.manifest, image.config, *(layer.digest for layer in image.layers)):
+            paths.link(layout.blob(digest), _blob(temporary, digest))
+    return _finished(temporary, target, [image for _, image in parts])
 
 
 def merge(sources: Sequence[Path], target: Path) -> Path:

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from scripts import lock, oci, paths
 from scripts.build import Recipe
 from scripts.oci import Layout
+from scripts.platforms import Platform
 from scripts.referrers import Document
 
 STATEMENT = "application/vnd.in-toto+json"
+TYPE = "https://in-toto.io/Statement/v1"
 # What "here" is in these: no address is known for this repository, so they are names (RFC 4151), not addresses.
 BUILD_TYPE = "tag:prosody-images,2026:build/v1"
 LOCAL = "tag:prosody-images,2026:builder/local"
@@ -39,16 +41,25 @@ def builder() -> str:
     return f"{os.environ['GITHUB_SERVER_URL']}/{workflow}" if workflow else LOCAL
 
 
+def name(variant: str, platform: Platform) -> str:
+    """Name of a variant's image for one platform, as the subject of a statement."""
+    return f"{variant}, {platform}"
+
+
+def subject(named: str, digest: str) -> dict[str, Any]:
+    """What a statement is about (in-toto, "ResourceDescriptor")."""
+    algorithm, _, value = digest.partition(":")
+    return {"name": named, "digest": {algorithm: value}}
+
+
 def statement(recipe: Recipe, layout: Layout, by: str) -> Document:
     """The statement about a layout that the builder `by` has made of a recipe."""
     variant, locked = recipe.variant, recipe.lock
     platforms = [image.platform for image in layout.images]
-    subjects = [{"name": variant.name, "digest": _digest(layout.index)}]
-    subjects += [
-        {"name": f"{variant.name}, {image.platform}", "digest": _digest(image.manifest)} for image in layout.images
-    ]
+    subjects = [subject(variant.name, layout.index)]
+    subjects += [subject(name(variant.name, image.platform), image.manifest) for image in layout.images]
     value = {
-        "_type": "https://in-toto.io/Statement/v1",
+        "_type": TYPE,
         "subject": subjects,
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
@@ -91,8 +102,3 @@ def _packages(recipe: Recipe, layout: Layout) -> Iterator[dict[str, Any]]:
     """Packages of the platforms that were built."""
     for package in recipe.lock.packages([image.platform for image in layout.images]):
         yield {"name": package.file_name, "uri": recipe.lock.url(package), "digest": {"sha256": package.sha256}}
-
-
-def _digest(digest: str) -> Mapping[str, str]:
-    algorithm, _, value = digest.partition(":")
-    return {algorithm: value}

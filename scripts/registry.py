@@ -17,11 +17,12 @@ import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from scripts import oci, toolset
-from scripts.errors import RegistryError
+from scripts.errors import AbsentError, RegistryError
 from scripts.oci import Layout
 
 ALTERED = "Digest did not match"  # what skopeo says of a blob that is not what its name says
@@ -33,15 +34,14 @@ _ENVIRONMENT = {
 }
 _FATAL = re.compile(r'level=fatal msg="(?P<text>(?:[^"\\]|\\.)*)"')
 _UPLOADED = re.compile(r"Upload of layer (?P<digest>sha256:[0-9a-f]{64}) complete")
+_ABSENT = r"(manifest|name) unknown|not known to registry|[Nn]ot [Ff]ound"
 # What skopeo and registries say -> what it means, and what to do; the first that fits counts.
 _MEANINGS = {
     r"invalid reference": "is not a reference: HOST[:PORT]/NAME[:TAG], in lower case.",
     r"[Uu]nauthorized|authentication required|credential not found|denied|[Ff]orbidden": (
         "is refused without a name that may. Log in with: scripts/docker --config ~/.docker login {host}"
     ),
-    r"(manifest|name) unknown|not known to registry|[Nn]ot [Ff]ound": (
-        "is not there. Check name and tag; only what was pushed can be had."
-    ),
+    _ABSENT: "is not there. Check name and tag; only what was pushed can be had.",
     rf"{ALTERED}|mismatched digest": "was not copied: a blob has other bytes than its digest says.",
     r"x509|tls:|gave HTTP response": (
         "is not at a registry that TLS vouches for. Only on the loopback none is needed; an authority of your own goes"
@@ -97,7 +97,10 @@ def pull(reference: str, layout: Path, started: Callable[[str], None] = lambda _
 
 
 def push_image(layout: Layout, reference: str) -> None:
-    """Copy an image of several platforms to `reference`; what is there is not sent. Raises RegistryError."""
+    """Copy an image of several platforms to `reference`; what is there is not sent. Raises RegistryError.
+
+    With the layout's own digest as reference no tag comes to name it.
+    """
     oras(reference, ["cp", "--from-oci-layout", f".@{layout.index}"], side="to-", folder=layout.folder)
 
 
@@ -119,12 +122,33 @@ def pull_image(reference: str, folder: Path) -> Layout:
 
 
 def digest(reference: str) -> str:
-    """Digest of what `reference` names. Raises RegistryError."""
+    """Digest of what `reference` names. Raises AbsentError if it names nothing, RegistryError."""
     command = [*_skopeo(), "inspect", "--raw", *_transport("", reference), f"docker://{reference}"]
     done = subprocess.run(command, env=os.environ | _ENVIRONMENT, capture_output=True, check=False)
     if done.returncode != 0:
         raise _error(reference, done.stderr.decode(errors="replace").splitlines())
     return oci.digest_of(done.stdout)
+
+
+def tag(reference: str, tags: Sequence[str]) -> None:
+    """Have `tags` of its repository name what `reference` names. Raises RegistryError."""
+    oras(reference, ["tag"], tags)
+
+
+def created(reference: str) -> int:
+    """When an image says that it was made, in seconds since 1970; of several platforms, the first.
+
+    Raises RegistryError, also if it is no image.
+    """
+    repository = reference.partition("@")[0]
+    try:
+        manifest = json.loads(oras(reference, ["manifest", "fetch"]))
+        if "manifests" in manifest:
+            manifest = json.loads(oras(f"{repository}@{manifest['manifests'][0]['digest']}", ["manifest", "fetch"]))
+        found = json.loads(oras(f"{repository}@{manifest['config']['digest']}", ["blob", "fetch", "--output=-"]))
+        return int(datetime.fromisoformat(found["created"]).timestamp())
+    except (ValueError, LookupError, TypeError) as error:
+        raise RegistryError(f"{reference} is no image, or does not say when it was made: {error!r}") from error
 
 
 def _copy(source: str, target: str, layout: Path, reference: str, started: Callable[[str], None]) -> Sequence[str]:
@@ -219,7 +243,8 @@ def meaning(reference: str, said: str) -> Exception:
         return OSError(errno.ENOSPC, said)
     for pattern, meaning in _MEANINGS.items():
         if re.search(pattern, _ADDRESS.sub("", said)):
-            return RegistryError(f"{reference} {meaning.format(host=_host(reference))}\n  {said}")
+            kind = AbsentError if pattern == _ABSENT else RegistryError
+            return kind(f"{reference} {meaning.format(host=_host(reference))}\n  {said}")
     return RegistryError(f"{reference} could not be copied:\n  {said}")
 
 

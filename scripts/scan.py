@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts import build, dockerfile, errors, lock, oci, paths, platforms, registry, variants
+from scripts import build, dockerfile, errors, lock, oci, paths, platforms, records, registry, variants
 from scripts.console import console, table
 from scripts.errors import FindingsError, UsageError
 from scripts.lock import Lock
@@ -185,6 +185,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.image and len(names) != 1:
         raise UsageError("--image is one image: name the variant that it is of.")
     order = _order(options)
+    whole = order.areas.issuperset(DEFAULT_AREAS) and options.policy.resolve() == policy.DEFAULT
     scanned: list[Scanned] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
@@ -192,17 +193,26 @@ def main(arguments: Sequence[str]) -> None:
             locked = lock.load(variant, lock.path_of(name))
             layout = _layout(name, options.image, Path(scratch) / name)
             targets = build.chosen_platforms(variant, options.platform or [platforms.native().name])
+            run = records.begin("scan", name, targets)
             found = scan(variant, locked, layout, targets, order)
             write(name, layout, found)
             scanned += found
+            if whole and not _failing(found):
+                manifests = {image.platform: image.manifest for image in layout.images if image.platform in targets}
+                run.passed(manifests, findings=sum(len(one.judged) for one in found))
     report(scanned)
-    failing = sum(judged.result == Result.FAILS for found in scanned for judged in found.judged)
+    failing = _failing(scanned)
     if failing:
         shown = policy.DEFAULT if options.policy == policy.DEFAULT else options.policy
         raise FindingsError(
             f"{failing} findings that {_relative(shown)} does not let pass; the table says which."
             f" All are in {_relative(FOLDER)}."
         )
+
+
+def _failing(scanned: Sequence[Scanned]) -> int:
+    """How many findings fail."""
+    return sum(judged.result == Result.FAILS for found in scanned for judged in found.judged)
 
 
 def _order(options: argparse.Namespace) -> Order:

@@ -115,7 +115,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Variant:
-    """A validated variant with everything it inherits."""
+    """A validated variant with everything it inherits; `tags` are templates, and whether each is fixed or moves."""
 
     name: str
     title: str
@@ -127,6 +127,7 @@ class Variant:
     tarballs: tuple[Tarball, ...]
     exclude: frozenset[str]
     version_package: str | None
+    tags: Mapping[str, str]
     image: Image
     document: Document = field(repr=False, compare=False)
 
@@ -269,6 +270,7 @@ def _variant(name: str, document: Document) -> Variant:
         tarballs=tuple(_tarball(name, tarball) for name, tarball in value.get("tarballs", {}).items()),
         exclude=frozenset(value.get("exclude", {})),
         version_package=value.get("version"),
+        tags=value.get("tags", {}),
         image=_image(value.get("image", {})),
         document=document,
     )

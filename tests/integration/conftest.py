@@ -30,8 +30,9 @@ from tests.unit import test_oci
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--variant NAME` runs only the tests of that variant's image."""
+    """`--variant NAME` runs only the tests of that variant's image, `--layouts FOLDER` tests images that are there."""
     parser.addoption("--variant", action="append", choices=variants.names(), help="only the tests of this variant")
+    parser.addoption("--layouts", type=Path, help="build no image, but take that of each variant from this folder")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -92,9 +93,9 @@ _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
 class Images:
     """The variants' images: each is built and loaded when a test first asks for it."""
 
-    def __init__(self, tool: Engine) -> None:
-        """`tool` builds and keeps them."""
-        self._tool = tool
+    def __init__(self, tool: Engine, given: Path | None = None) -> None:
+        """`tool` builds and keeps them; it does not build what is `given`, a folder of layouts by their variants."""
+        self._tool, self._given = tool, given
         self._layouts: dict[Path, Layout] = {}
 
     @functools.cached_property
@@ -108,6 +109,8 @@ class Images:
 
     def layout(self, variant: str, platform: Platform | None = None) -> Layout:
         """The variant for all `targets`, or for one `platform` that is not among them."""
+        if self._given is not None:
+            return oci.load(self._given / variant)
         targets = self.targets if platform is None or platform in self.targets else (platform,)
         folder = paths.SCRATCH / "test" / "-".join([variant, *(target.tag for target in targets)])
         if folder not in self._layouts:
@@ -133,7 +136,8 @@ class Images:
         platform = platform or platforms.native()
         layout = self.layout(variant, platform)
         found = next(image for image in layout.images if image.platform == platform)
-        name = f"prosody-test:{variant}-{platform.tag}"
+        # What is given has a name of its own, lest tests that run meanwhile get it.
+        name = f"{'prosody-test' if self._given is None else 'prosody-given'}:{variant}-{platform.tag}"
         build.load(layout, found, [name], self._tool)
         return LoadedImage(name, platform)
 
@@ -152,9 +156,9 @@ class Images:
 
 
 @pytest.fixture(scope="session")
-def images(tool: Engine) -> Images:
+def images(tool: Engine, request: pytest.FixtureRequest) -> Images:
     """All variants."""
-    return Images(tool)
+    return Images(tool, request.config.getoption("layouts"))
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,6 @@ def test_images_are_built_twice_and_tested(runner: Runner, layout: Layout) -> No
     assert runner.results == {"matrix": 1, "build": 1, "second": 1, "integration": 1}
     assert runner.cached == [f"{job}-debian-{NATIVE.tag}-earlier" for job in ("build", "integration")]
     # What was kept is what is built here, too.
-    kept = oci.load(runner.folder / "artifacts" / f"debian-{NATIVE.tag}")
+    kept = oci.load(runner.folder / "artifacts" / f"image-debian-{NATIVE.tag}")
     assert kept.images == tuple(image for image in layout.images if image.platform == NATIVE)
     assert (runner.folder / "artifacts" / f"reports-debian-{NATIVE.tag}" / "integration.xml").is_file()

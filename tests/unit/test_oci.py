@@ -25,7 +25,12 @@ def add(folder: Path, content: bytes) -> dict[str, Any]:
 
 
 def exported(
-    folder: Path, *, wording: str = "COPY", order: Sequence[int] = (0, 1), media_type: str = oci._LAYER
+    folder: Path,
+    *,
+    wording: str = "COPY",
+    order: Sequence[int] = (0, 1),
+    media_type: str = oci._LAYER,
+    created: str = "2026-01-01T00:00:00Z",
 ) -> Path:
     """A layout as BuildKit would write it, for two platforms that share a layer, or one of them."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
@@ -33,7 +38,7 @@ def exported(
     for architecture, layer in (("amd64", AMD64), ("arm64", ARM64)):
         layers = [add(folder, content) | {"mediaType": media_type} for content in (SHARED, layer)]
         config = {
-            "created": "2026-01-01T00:00:00Z", "architecture": architecture, "os": "linux", "config": {"User": "1:1"},
+            "created": created, "architecture": architecture, "os": "linux", "config": {"User": "1:1"},
             "rootfs": {"type": "layers", "diff_ids": [found["digest"] for found in layers]},
             "history": [{"created_by": wording}], "moby.something": 1,
         }  # fmt: skip
@@ -62,6 +67,18 @@ def test_the_same_content_gives_the_same_layout(tmp_path: Path) -> None:
     second = oci.canonicalise(other, tmp_path / "second", NAMES)
     assert files(first.folder) == files(second.folder)
     assert first.images == second.images
+
+
+def test_parts_of_canonical_layouts_are_united(tmp_path: Path) -> None:
+    whole = oci.canonicalise(exported(tmp_path / "one"), tmp_path / "whole", NAMES)
+    parts = [
+        oci.canonicalise(exported(tmp_path / f"only {number}", order=[number]), tmp_path / f"part {number}", NAMES)
+        for number in (1, 0)
+    ]
+    united = oci.unite([(part, image) for part in parts for image in part.images], tmp_path / "dist" / "united")
+    assert (united.index, united.images) == (whole.index, whole.images)
+    assert files(united.folder) == files(whole.folder)
+    assert oci.unite([(whole, whole.images[0])], united.folder).images == parts[1].images, "in place of the other"
 
 
 def test_layouts_of_one_platform_each_are_one_of_all(tmp_path: Path) -> None:

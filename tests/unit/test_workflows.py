@@ -134,21 +134,29 @@ def test_actions_are_pinned_and_one_has_one_version() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_permitted_that_is_not_named(name: str) -> None:
-    assert workflows.load(name)["permissions"] == {}
+    workflow = workflows.load(name)
     assert "secrets" not in (workflows.FOLDER / name).read_text()
+    if name == "images.yml":  # it has what its caller names
+        assert not any("permissions" in part for part in (workflow, *workflow["jobs"].values()))
+    else:
+        assert workflow["permissions"] == {}
+        assert all(job["permissions"]["contents"] for job in workflow["jobs"].values())
 
 
 WRITING = {
     ("lock.yml", "propose"): {"contents": "write", "pull-requests": "write"},
     ("nightly.yml", "report"): {"contents": "read", "security-events": "write"},
+    ("release.yml", "announce"): {"contents": "write"},
 }
+SIGNING = {("release.yml", "publish"): {"contents": "read", "id-token": "write", "packages": "write"}}
 
 
 def test_only_jobs_that_run_nothing_may_write() -> None:
-    """What one calls has its own."""
+    """What one calls has its own, or what the caller names. Signing and publishing write nothing to the repository."""
     for name, key, job in jobs():
-        if "uses" not in job:
-            assert job["permissions"] == WRITING.get((name, key), {"contents": "read"}), f"{name}: {key}"
+        if "uses" not in job and "permissions" in job:
+            expected = (WRITING | SIGNING).get((name, key), {"contents": "read"})
+            assert job["permissions"] == expected, f"{name}: {key}"
             assert (name, key) not in WRITING or not [step for step in job["steps"] if "run" in step]
 
 
@@ -158,9 +166,12 @@ def test_who_calls_a_workflow_gives_what_it_needs_and_no_more() -> None:
     for name, key, job in jobs():
         if "uses" in job:
             called = workflows.load(job["uses"].removeprefix("./.github/workflows/"))
-            needed: dict[str, str] = {}
+            needed: dict[str, str] = {"contents": "read"}
             for one in called["jobs"].values():
-                needed |= {what: max(how, needed.get(what, "")) for what, how in one["permissions"].items()}
+                permissions = one.get("permissions", {})
+                needed |= {what: max(how, needed.get(what, "")) for what, how in permissions.items()}
+            if job.get("with", {}).get("release") is True:
+                needed["id-token"] = "write"
             assert job["permissions"] == needed, f"{name}: {key}"
             inputs = (called["on"]["workflow_call"] or {}).get("inputs", {})
             given = set(job.get("with", {}))
@@ -178,6 +189,7 @@ def test_checkouts_leave_no_token() -> None:
 
 def test_the_workflows_for_changes_and_for_forks_have_the_same_inputs() -> None:
     inputs = workflows.load("images.yml")["on"]["workflow_call"]["inputs"]
+    assert inputs.pop("release")["type"] == "boolean"
     assert inputs == workflows.load("ci.yml")["on"]["workflow_dispatch"]["inputs"]
     assert set(workflows.load("ci.yml")["jobs"]["images"]["with"]) == set(inputs)
 
@@ -185,6 +197,7 @@ def test_the_workflows_for_changes_and_for_forks_have_the_same_inputs() -> None:
 def test_the_example_for_forks_calls_what_is_there() -> None:
     text = (paths.ROOT / "docs" / "ci.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert yaml.safe_load(example)["permissions"] == {"contents": "read"}
     job = yaml.safe_load(example)["jobs"]["images"]
     assert job["uses"].partition("@")[0].endswith("/.github/workflows/images.yml")
     assert set(job["with"]) <= set(workflows.load("images.yml")["on"]["workflow_call"]["inputs"])
