@@ -13,6 +13,7 @@ signature of a file is a Sigstore bundle beside it.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -86,6 +87,11 @@ def signer() -> Signer:
 
 def public_key(by: Key) -> bytes:
     """The public half of a key, in PEM. Raises SigningError, also if COSIGN_PASSWORD is not the key's."""
+    return _public_key(by, os.environ.get("COSIGN_PASSWORD"))
+
+
+@functools.cache  # passwords are made slow to try
+def _public_key(by: Key, _password: str | None) -> bytes:
     done = _cosign(["public-key", f"--key={by.path}"])
     if done.returncode != 0:
         raise SigningError(f"{by} cannot be used. Is its password in COSIGN_PASSWORD?\n  {_said(done)}")

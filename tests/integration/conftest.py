@@ -19,7 +19,7 @@ from scripts.build import Recipe
 from scripts.engine import Engine
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
-from tests.integration import foreign, networks, reports, scheduling, servers
+from tests.integration import foreign, networks, reports, scheduling, servers, vouching
 from tests.integration.containers import LoadedImage
 from tests.integration.networks import Network
 from tests.integration.scenes import Stage
@@ -37,9 +37,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Have failures tell their stanzas, and let the order of modules be that of `scheduling`."""
+    """Have failures tell their stanzas, runs without any recorded, and modules in the order of `scheduling`."""
     config.addinivalue_line("markers", "variant(*names): the test is of these variants' images")
     config.option.loadscopereorder = False
+    config.pluginmanager.register(vouching.Recorder())
     reports.record_traffic()
 
 
@@ -139,6 +140,7 @@ class Images:
         # What is given has a name of its own, lest tests that run meanwhile get it.
         name = f"{'prosody-test' if self._given is None else 'prosody-given'}:{variant}-{platform.tag}"
         build.load(layout, found, [name], self._tool)
+        vouching.note(variant, found)
         return LoadedImage(name, platform)
 
     @functools.cache  # noqa: B019  (lives as long as the tests do)

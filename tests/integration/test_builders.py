@@ -20,6 +20,7 @@ from scripts.errors import BuildError, EngineError
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
 from tests.integration import nodes
+from tests.integration.checkouts import Checkout
 from tests.integration.nodes import Node
 
 pytestmark = pytest.mark.skipif(
@@ -90,14 +91,13 @@ def test_a_node_tells_what_it_runs_on(farm: Farm) -> None:
     assert {builders.runs_on(farm.tool, target) for target in (ONE, OTHER)} == {platforms.native()}
 
 
-def test_a_rebuild_from_nothing_takes_it_by_name(farm: Farm) -> None:
+def test_a_rebuild_from_nothing_takes_it_by_name(farm: Farm, tmp_path: Path) -> None:
     """In another checkout, whose own engine knows no builder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.verify", "debian", f"--platform={OTHER}", "--builder", NAME],
-        cwd=paths.ROOT, env=os.environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "the same" in done.stderr
+    paths.copy_checkout(tmp_path)
+    found = Checkout(tmp_path, "debian", farm.tool)
+    done = found.run(sys.executable, "-m", "scripts.verify", "debian", f"--platform={OTHER}", "--builder", NAME)
+    assert done.returncode == 0, done.stdout
+    assert "the same" in done.stdout
 
 
 def test_a_builder_that_does_not_exist_is_told(tool: Engine) -> None:

@@ -210,7 +210,9 @@ def test_what_is_owned_is_not_told(found: list[Finding]) -> None:
 
 @pytest.fixture(scope="module")
 def scanned(clean: Subject, scratch: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The command, with a database that condemns one package."""
+    """The command, in a copy of the checkout, with a database that condemns one package."""
+    copy = scratch / "checkout"
+    paths.copy_checkout(copy)
     (scratch / "tracker.json").write_text(
         json.dumps({"expat": {"CVE-2026-11111": {"releases": {"trixie": {"status": "open", "urgency": "high"}}}}})
     )
@@ -220,9 +222,9 @@ def scanned(clean: Subject, scratch: Path) -> tuple[subprocess.CompletedProcess[
             *(f"--image={clean.layout.folder}", f"--tracker={scratch / 'tracker.json'}"),
             *("--only=vulnerabilities", "--only=image"),
         ],
-        cwd=paths.ROOT, capture_output=True, text=True, check=False,
+        cwd=copy, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return done, json.loads((paths.DIST / "scan" / f"{VARIANT}.sarif").read_text())
+    return done, json.loads((copy / "dist" / "scan" / f"{VARIANT}.sarif").read_text())
 
 
 def test_a_clean_image_has_no_fault_but_the_condemned_package(
