@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +19,16 @@ from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
-from scripts import digests, paths, platforms, records, signing
-from scripts.errors import RecordError, SigningError
+from scripts import digests, paths, platforms, records, scan, signing, verify
+from scripts.differences import Difference
+from scripts.errors import DigestError, FindingsError, RecordError, SigningError
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
 from scripts.records import State
+from scripts.scan import Scanned
+from scripts.scanners import policy
+from scripts.scanners.findings import Finding, Severity
+from scripts.scanners.policy import Judged, Result
 from scripts.signing import Key
 from tests import keys
 
@@ -294,6 +301,80 @@ def test_a_scan_counts_for_a_day(key: Key, layout: Layout) -> None:
     said = refusal(layout, key, now + timedelta(hours=25))
     assert "a scan counts for 24 hours" in said
     assert "verify" not in said
+
+
+# Checks
+
+
+@pytest.fixture
+def written(key: Key) -> Callable[[], set[str]]:
+    """Function that names the records that there are."""
+    del key
+    return lambda: {path.name for path in records.FOLDER.glob("*.intoto.json")}
+
+
+FINDING = Finding("setuid", "usr/bin/x", "it is setuid", Severity.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result", "recorded"),
+    [
+        ([], None, True),
+        ([], Result.NOTE, True),
+        ([], Result.FAILS, False),
+        (["--only=image"], None, False),
+        (["--only=vulnerabilities", "--only=freshness", "--only=image"], None, True),
+        (["--policy=policy.yaml"], None, False),
+    ],
+)
+def test_a_scan_is_recorded_if_nothing_fails_and_nothing_was_left_out(
+    written: Callable[[], set[str]],
+    layout: Layout,
+    arguments: list[str],
+    result: Result | None,
+    recorded: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged = (Judged(FINDING, result, ""),) if result else ()
+    monkeypatch.setattr(scan, "_layout", lambda *_: layout)
+    monkeypatch.setattr(scan, "scan", lambda variant, *_: [Scanned(variant, AMD64, judged, 0.0)])
+    monkeypatch.setattr(scan, "FOLDER", tmp_path / "scan")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(policy.DEFAULT, "policy.yaml")
+    Path("tracker.json").write_text("{}")
+    record("scan", layout)
+    with pytest.raises(FindingsError) if result == Result.FAILS else nullcontext():
+        scan.main(["debian", "--platform=linux/amd64", "--tracker=tracker.json", *arguments])
+    assert written() == ({"debian.scan.amd64.intoto.json"} if recorded else set())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "different", "recorded"),
+    [([], False, True), ([], True, False), (["--image-only"], False, False)],
+)
+def test_a_verification_is_recorded_if_nothing_differs(
+    written: Callable[[], set[str]],
+    layout: Layout,
+    arguments: list[str],
+    different: bool,
+    recorded: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    difference = Difference("prosody", "a", "content", "one", "other")
+    changed = replace(layout.images[0], manifest="sha256:" + "0" * 64)
+    rebuilt = replace(layout, images=(changed, *layout.images[1:])) if different else layout
+    monkeypatch.setattr(verify, "elsewhere", nullcontext)
+    monkeypatch.setattr(verify, "rebuild", lambda *_: rebuilt)
+    monkeypatch.setattr(verify, "plain", lambda *_, **_options: rebuilt)
+    monkeypatch.setattr(verify, "_compared", lambda *_: [difference] if different else [])
+    monkeypatch.setattr(verify, "keep", lambda *_: None)
+    monkeypatch.setattr(verify, "_KEPT", tmp_path / "kept")
+    record("verify", layout)
+    with pytest.raises(DigestError) if different else nullcontext():
+        verify.main(["debian", *arguments])
+    assert written() == ({"debian.verify.intoto.json"} if recorded else set())
 
 
 # Tests
