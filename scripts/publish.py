@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from scripts import paths, referrers, registry, signing
 from scripts.errors import AbsentError, ReleaseError
@@ -18,6 +20,8 @@ from scripts.oci import Layout
 from scripts.referrers import Document
 from scripts.signing import Signer
 
+_AT_ONCE = 4
+_Thing = TypeVar("_Thing")
 # The image works, seen by clients: they log in over verified TLS, and talk.
 _SMOKE = "tests/integration/test_messages.py"
 
@@ -89,7 +93,7 @@ def plan(edition: Edition, repository: str) -> Plan:
 
 def steps(found: Plan) -> int:
     """How often `send` and `check` tell that a step is done."""
-    return 3 + 2 * len(found.edition.attachments)
+    return 3 + 3 * len(found.edition.attachments)
 
 
 def send(found: Plan, by: Signer, advance: Callable[[str], None] = lambda _what: None) -> None:
@@ -98,12 +102,17 @@ def send(found: Plan, by: Signer, advance: Callable[[str], None] = lambda _what:
     if _digest(found.reference) is None:  # else it is there with all that it names
         registry.push_image(edition.layout, found.reference)
     advance(f"{edition.name} pushed")
-    signing.sign(found.reference, by)
-    advance(f"{edition.name} signed")
-    for attachment in edition.attachments:
+    references = [found.reference]
+    for attachment in edition.attachments:  # one after another: they have a blob in common, and a tag by subject
         digest = referrers.attach(found.repository, attachment.subject, attachment.document, edition.epoch)
-        signing.sign(f"{found.repository}@{digest}", by)
+        references.append(f"{found.repository}@{digest}")
         advance(f"{attachment.document.file_name} attached")
+
+    def sign(reference: str) -> None:
+        signing.sign(reference, by)
+        advance(f"{reference} signed")
+
+    _each(sign, references)
 
 
 def check(found: Plan, by: Signer, folder: Path, advance: Callable[[str], None] = lambda _what: None) -> Layout:
@@ -117,20 +126,37 @@ def check(found: Plan, by: Signer, folder: Path, advance: Callable[[str], None] 
     if (back.index, back.images) != (edition.layout.index, edition.layout.images):
         raise ReleaseError(f"{found.reference} came back as something else: {back.index}.")
     advance(f"{edition.name} came back")
-    for subject in dict.fromkeys(attachment.subject for attachment in edition.attachments):
-        expected = {found.document for found in edition.attachments if found.subject == subject}
-        kinds = {document.media_type for document in expected}
+
+    def compare(subject: str, documents: Sequence[Document]) -> None:
+        kinds = {document.media_type for document in documents}
         there = {
             referrers.document(found.repository, referrer): referrer.digest
             for referrer in referrers.attached(found.repository, subject)
             if referrer.kind in kinds
         }
-        for document in expected:
+        for document in documents:
             if document not in there:
                 raise ReleaseError(f"{found.repository}@{subject} came back without {document.file_name}.")
             signing.check(f"{found.repository}@{there[document]}", by)
             advance(f"{document.file_name} checked")
+
+    documents: dict[str, list[Document]] = {}
+    for attachment in edition.attachments:
+        documents.setdefault(attachment.subject, []).append(attachment.document)
+    _each(lambda one: compare(*one), documents.items())
     return back
+
+
+def _each(work: Callable[[_Thing], None], things: Iterable[_Thing]) -> None:
+    """Call `work` with each of `things`, with several at once: registries take their time. Raises what it raises."""
+    with ThreadPoolExecutor(_AT_ONCE) as executor:
+        running = [executor.submit(work, one) for one in things]
+        try:
+            for one in running:
+                one.result()
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
 
 
 def try_out(names: Sequence[str], layouts: Path) -> None:
@@ -139,7 +165,7 @@ def try_out(names: Sequence[str], layouts: Path) -> None:
     `layouts` has a folder for each of `names`. Raises ReleaseError if a test fails.
     """
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", _SMOKE,
+        sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", _SMOKE,
         f"--layouts={layouts}", *(f"--variant={name}" for name in names),
     ]  # fmt: skip
     if subprocess.run(command, cwd=paths.ROOT, check=False).returncode != 0:

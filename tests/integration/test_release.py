@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from scripts import build, digests, oci, publish, referrers, registry, sbom, signing
+from scripts import digests, lock, oci, publish, referrers, registry, sbom, signing, variants
 from scripts.engine import Engine
 from scripts.errors import AbsentError, ReleaseError
 from scripts.oci import Image, Layout
@@ -63,22 +63,32 @@ class Maintainer:
 
 
 @pytest.fixture(scope="module")
-def whole(tool: Engine, images: Images) -> Iterator[Layout]:
-    """The variant for all its platforms."""
-    targets = build.recipe(VARIANT).variant.platforms
-    with checkouts.scratch("whole") as folder:
-        yield build.build(images.recipe(VARIANT, *targets), targets, tool, folder=folder / VARIANT)
+def layout(images: Images) -> Layout:
+    """The variant, for the platforms that the other tests use."""
+    return images.layout(VARIANT)
 
 
 @pytest.fixture
 def maintainer(
-    tool: Engine, images: Images, whole: Layout, on_loopback: Registry, monkeypatch: pytest.MonkeyPatch
+    tool: Engine, images: Images, layout: Layout, on_loopback: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Maintainer]:
-    """Has committed everything, and built nothing yet."""
+    """Has committed a variant for these platforms alone, and built nothing yet."""
     with checkouts.scratch("release") as folder:
-        checkout = checkouts.copy(folder / "checkout", images.recipe(VARIANT, *images.targets), tool)
-        committed = checkout.root / "images" / VARIANT / "digests.json"
-        committed.write_text(digests.dump(whole))  # if the variant was locked again just now, they are others
+        recipe = images.recipe(VARIANT)
+        checkout = checkouts.copy(folder / "checkout", recipe, tool)
+        names = [image.platform.name for image in layout.images]
+        with (checkout.root / "variants" / f"{VARIANT}.yaml").open("a") as stream:
+            stream.write(f"\nplatforms: [{', '.join(names)}]\n")
+        locked = replace(
+            recipe.lock,
+            platforms={name: recipe.lock.platforms[name] for name in names},
+            inputs=lock.inputs(variants.load(VARIANT, checkout.root / "variants")),
+        )
+        own = checkout.root / "images" / VARIANT
+        (own / "lock.json").write_text(lock.dump(locked))
+        (own / "digests.json").write_text(digests.dump(layout))
+        expanded = checkout.run(sys.executable, "-m", "scripts.dockerfile", VARIANT)
+        assert expanded.returncode == 0, expanded.stdout
         key = keys.make(folder / "key")
         keys.use(key, monkeypatch)
         made = Maintainer(checkout, f"{on_loopback.host}/{folder.name}", {"COSIGN_KEY": str(key.path)})
@@ -88,7 +98,7 @@ def maintainer(
         yield made
 
 
-def test_what_was_verified_scanned_and_tested_is_released(maintainer: Maintainer, whole: Layout) -> None:
+def test_what_was_verified_scanned_and_tested_is_released(maintainer: Maintainer, layout: Layout) -> None:
     root = maintainer.checkout.root
     assert maintainer.release(COSIGN_KEY="")[0] == 24, "nobody signs"
     status, said = maintainer.release()
@@ -96,15 +106,11 @@ def test_what_was_verified_scanned_and_tested_is_released(maintainer: Maintainer
     maintainer.git("tag", RELEASE)
     status, said = maintainer.release()
     assert (status, f"build -- {VARIANT} --platform all" in said) == (16, True), said
-    (root / "dist").mkdir()
-    whole.folder.rename(root / "dist" / VARIANT)
-    try:
-        released(maintainer, whole)
-    finally:
-        (root / "dist" / VARIANT).rename(whole.folder)
+    oci.unite([(layout, image) for image in layout.images], root / "dist" / VARIANT)
+    released(maintainer, layout)
 
 
-def released(maintainer: Maintainer, whole: Layout) -> None:
+def released(maintainer: Maintainer, layout: Layout) -> None:
     """What happens once the images are there."""
     status, said = maintainer.release("--dry-run")
     assert status == 25, said
@@ -122,17 +128,17 @@ def released(maintainer: Maintainer, whole: Layout) -> None:
     assert {maintainer.digest(tag) for tag in tags} == {None}
     status, said = maintainer.release()
     assert status == 0, said
-    assert {maintainer.digest(tag) for tag in tags} == {whole.index}
-    of_the_index = referrers.attached(maintainer.repository, whole.index)
+    assert {maintainer.digest(tag) for tag in tags} == {layout.index}
+    of_the_index = referrers.attached(maintainer.repository, layout.index)
     documents = [referrers.document(maintainer.repository, referrer) for referrer in of_the_index]
     names = {document.file_name for document in documents}
     assert names >= {f"prosody-{VARIANT}.intoto.json", f"{VARIANT}.scan.intoto.json", f"{VARIANT}.verify.intoto.json"}
-    for image in whole.images:
+    for image in layout.images:
         kinds = {referrer.kind for referrer in referrers.attached(maintainer.repository, image.manifest)}
         assert kinds == {sbom.CYCLONEDX, sbom.SPDX}
     signing.check(f"{maintainer.repository}:{VARIANT}", signing.signer())
     notes = (maintainer.checkout.root / "dist" / "release" / "notes.md").read_text()
-    assert whole.index in notes
+    assert layout.index in notes
     assert "cosign verify" in notes
 
 
@@ -153,11 +159,11 @@ def with_another_program(layout: Layout, image: Image) -> Image:
     return replace(image, config=config, manifest=add(manifest)[0])
 
 
-def test_an_image_that_does_not_work_is_noticed(whole: Layout, images: Images) -> None:
+def test_an_image_that_does_not_work_is_noticed(layout: Layout, images: Images) -> None:
     """The control of trying out."""
-    (native,) = (image for image in whole.images if image.platform == images.targets[0])
+    (native,) = (image for image in layout.images if image.platform == images.targets[0])
     with checkouts.scratch("broken") as folder:
-        good = oci.unite([(whole, native)], folder / "good" / VARIANT)
+        good = oci.unite([(layout, native)], folder / "good" / VARIANT)
         publish.try_out([VARIANT], folder / "good")
         oci.unite([(good, with_another_program(good, native))], folder / "bad" / VARIANT)
         with pytest.raises(ReleaseError, match="does not work"):

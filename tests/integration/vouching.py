@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from scripts import lock, platforms, records
+from scripts import lock, records, variants
 from scripts.errors import SigningError
 from scripts.oci import Image
+from scripts.platforms import PLATFORMS
 from scripts.records import Run
 
 FOLDER = Path(__file__).parent
@@ -19,13 +20,12 @@ FOLDER = Path(__file__).parent
 _SELECTING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 _TOLD = "images"  # among what a process tells in the end (pytest-xdist)
 
-_noted: dict[str, str] = {}
+_noted: dict[str, dict[str, str]] = {}  # variant → platform → digest of the manifest
 
 
 def note(variant: str, image: Image) -> None:
-    """Tests of this process run the image of a variant. Under emulation they do not run all, so that is not noted."""
-    if image.platform == platforms.native():
-        _noted[variant] = image.manifest
+    """Tests of this process run the image of a variant: natively all of them, under emulation the core."""
+    _noted.setdefault(variant, {})[image.platform.name] = image.manifest
 
 
 class Recorder:
@@ -41,12 +41,13 @@ class Recorder:
             return
         chosen = config.getoption("variant") or lock.locked_names()
         with _told():
-            self._runs = [records.begin("integration", name, [platforms.native()]) for name in chosen]
+            self._runs = [records.begin("integration", name, variants.load(name).platforms) for name in chosen]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Another process has ended."""
-        _noted.update(getattr(node, "workeroutput", {}).get(_TOLD, {}))
+        for variant, images in getattr(node, "workeroutput", {}).get(_TOLD, {}).items():
+            _noted.setdefault(variant, {}).update(images)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Record what has passed, if it was everything."""
@@ -59,7 +60,8 @@ class Recorder:
             for run in self._runs:
                 if run.variant in _noted:
                     with _told():
-                        run.passed({platforms.native(): _noted[run.variant]}, **counts)
+                        manifests = {PLATFORMS[name]: digest for name, digest in _noted[run.variant].items()}
+                        run.passed(manifests, **counts)
 
 
 @contextmanager
