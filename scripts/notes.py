@@ -145,14 +145,17 @@ def _committed(revision: str, path: Path) -> str | None:
 
 def _git(*arguments: str) -> str:
     """What Git prints. Raises UsageError with what it complains about."""
+    if not (paths.ROOT / ".git").exists():  # or else a copy within another checkout would be taken for that one
+        raise UsageError(f"{paths.ROOT} is no checkout of Git, so nothing is known of earlier releases.")
+    command = ["git", *arguments]
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=paths.ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False
-        )  # fmt: skip
+            command, cwd=paths.ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except FileNotFoundError as error:
         raise UsageError("Git is needed to compare with an earlier release; it is not on this machine.") from error
     if done.returncode != 0:
-        raise UsageError(f"git {' '.join(arguments)} says: {done.stderr.strip()}")
+        raise UsageError(f"{' '.join(command)} says: {done.stderr.strip()}")
     return done.stdout
 
 

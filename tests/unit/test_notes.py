@@ -348,14 +348,16 @@ def test_a_history_that_is_cut_off_is_refused(repository: Repository, monkeypatc
             asked()
 
 
-def test_outside_of_git_this_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(UsageError, match="not a git repository"):
-        notes.previous()
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_outside_of_git_this_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a copy that is in another checkout, and where there is no Git."""
+    repository.git("tag", "2026.11.20", repository.commit({}, {}))
+    monkeypatch.setenv("PATH", str(repository.root))
     with pytest.raises(UsageError, match="Git is needed"):
-        notes.previous()
+        notes.last()
+    monkeypatch.undo()
+    monkeypatch.setattr(paths, "ROOT", repository.root / "images")
+    with pytest.raises(UsageError, match="images is no checkout of Git"):
+        notes.last()
 
 
 # Whatever changes.
