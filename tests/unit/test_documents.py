@@ -82,7 +82,7 @@ def test_strange_values_are_explained_and_do_not_crash(tmp_path: Path, content: 
             [
                 (
                     "x.yaml:1:1: platfroms: unknown key; allowed: description, distribution, exclude, extends, image,"
-                    " layers, platforms, suites, tarballs, title, version; did you mean 'platforms'?"
+                    " layers, platforms, suites, tags, tarballs, title, version; did you mean 'platforms'?"
                 )
             ],
             id="unknown key",

@@ -53,7 +53,7 @@ def test_a_release_is_called_by_a_tag_that_is_a_date(checkout: Path, given: list
 
 def test_only_a_git_checkout_is_released(checkout: Path) -> None:
     (checkout / ".git").rename(checkout / "elsewhere")
-    with pytest.raises(UsageError, match="not a git repository"):
+    with pytest.raises(UsageError, match="is no checkout of Git"):
         notes.current()
 
 
