@@ -143,7 +143,7 @@ def require(variant: str, layout: Layout, by: Signer, at: datetime) -> tuple[Pat
             if reason:
                 lacking.setdefault(reason, []).append(image.platform)
         problems += [
-            f"{check}, {', '.join(map(str, targets))}: {reason}\n  {_command(check, variant, targets)}"
+            f"{check}, {', '.join(map(str, targets))}: {reason}\n  {_command(check, variant, targets, layout)}"
             for reason, targets in lacking.items()
         ]
         vouching += [one.path for one in judged if not one.problem and one.is_about(layout)]
@@ -202,12 +202,13 @@ def _lacks(name: str, manifest: str, judged: Sequence[_Judged]) -> str:
     return reason
 
 
-def _command(check: str, variant: str, targets: Sequence[Platform]) -> str:
+def _command(check: str, variant: str, targets: Sequence[Platform], layout: Layout) -> str:
     """What makes the record that is lacking."""
     command = f"scripts/nox -s {check} -- {variant}"
     if check == "integration":
         return command
-    return " ".join((command, *(f"--platform {target}" for target in targets)))
+    named = ["all"] if len(targets) == len(layout.images) else map(str, targets)
+    return " ".join((command, *(f"--platform {name}" for name in named)))
 
 
 def _files(check: str, variant: str) -> list[Path]:
