@@ -86,8 +86,8 @@ class Servers:
         return self._started[case].result()
 
     def _start(self, variant: str, platform: Platform) -> Server:
+        self._running.enter_context(foreign.runnable(platform))  # or the image is not tested, and not noted as tested
         image = self._images.load(variant, platform)
-        self._running.enter_context(foreign.runnable(platform))
         return self._running.enter_context(serving(self._client, image, {"ports": PORTS}))
 
 
