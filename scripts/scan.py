@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -236,9 +235,7 @@ def _layout(name: str, place: str | None, scratch: Path) -> Layout:
         return oci.load(folder)
     if Path(place).is_dir():
         return oci.load(Path(place))
-    shutil.rmtree(scratch, ignore_errors=True)
-    registry.pull(place, scratch)
-    return oci.load(scratch)
+    return registry.pull_image(place, scratch)
 
 
 def _relative(path: Path) -> Path:
