@@ -17,7 +17,7 @@ from scripts.records import Run
 
 FOLDER = Path(__file__).parent
 # Options of pytest that leave tests out. `--variant` may: a record is about one variant.
-_SELECTING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
+_SELECTING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "setuponly")
 _TOLD = "images"  # among what a process tells in the end (pytest-xdist)
 
 _noted: dict[str, dict[str, str]] = {}  # variant → platform → digest of the manifest
@@ -37,8 +37,8 @@ class Recorder:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """What was recorded of the variants before is void."""
         config = session.config
-        if hasattr(config, "workerinput") or config.option.collectonly:
-            return
+        if hasattr(config, "workerinput") or config.option.collectonly or config.getoption("layouts"):
+            return  # images that are given are tried out, by a release among others, which needs the records
         chosen = config.getoption("variant") or lock.locked_names()
         with _told():
             self._runs = [records.begin("integration", name, variants.load(name).platforms) for name in chosen]

@@ -397,6 +397,7 @@ records.state = lambda: State("0" * 40, ())
 
 def pytest_addoption(parser):
     parser.addoption("--variant", action="append")
+    parser.addoption("--layouts")
 
 
 def pytest_configure(config):
@@ -478,6 +479,8 @@ def test_a_run_of_a_part_vouches_for_nothing_and_of_a_variant_for_that(tested: C
     (debian,) = (name for name in ALL if name.startswith("debian"))
     assert tested("--variant=debian") == {debian}
     assert tested("--collect-only") == {debian}, "nothing was run"
+    assert tested("--layouts=elsewhere") == {debian}, "what is given is tried out only"
+    assert tested("--setup-only") == set()
     assert tested("-k", "debian") == set()
     assert tested("-k", "") == ALL, "as CI calls it"
     assert tested("test_one.py") == set()
