@@ -228,9 +228,13 @@ def repositories(texts: Sequence[str]) -> list[str]:
 def write_notes(recipes: Sequence[Recipe], plans: Sequence[Plan], by: Signer) -> None:
     """Write dist/release/notes.md."""
     first = [found for found in plans if found.repository == plans[0].repository]
-    named = {found.edition.name: (*found.edition.fixed, *found.edition.moving) for found in first}
+    named = {
+        found.edition.name: [tag for tag in (*found.edition.fixed, *found.edition.moving) if tag not in found.kept]
+        for found in first
+    }
     layouts = {found.edition.name: found.edition.layout for found in first}
-    verification = signing.commands(first[0].reference, by)
+    commands = "\n".join(signing.commands(found.reference, by) for found in first)
+    verification = f"These verify their signatures:\n\n```sh\n{commands}\n```"
     text = notes.notes(recipes, layouts, named, notes.previous(), verification)
     paths.write_text(FOLDER / "notes.md", text)
     console.print(f"{(FOLDER / 'notes.md').relative_to(paths.ROOT)}: written")

@@ -139,7 +139,9 @@ def released(maintainer: Maintainer, layout: Layout) -> None:
     signing.check(f"{maintainer.repository}:{VARIANT}", signing.signer())
     notes = (maintainer.checkout.root / "dist" / "release" / "notes.md").read_text()
     assert layout.index in notes
-    assert "cosign verify" in notes
+    assert f"```sh\ncosign verify --key=cosign.pub --insecure-ignore-tlog=true {maintainer.repository}@" in notes
+    status, said = maintainer.release("--dry-run")
+    assert status == 0, f"a release that is repeated is refused: {said}"
 
 
 def with_another_program(layout: Layout, image: Image) -> Image:
