@@ -212,8 +212,8 @@ def _command(check: str, variant: str, targets: Sequence[Platform], layout: Layo
 
 
 def _files(check: str, variant: str) -> list[Path]:
-    """Records of a check of a variant, or what looks like one."""
-    return sorted(FOLDER.glob(f"{variant}.{check}*{_SUFFIX}"))
+    """Records of a check of a variant, or what looks like one; those of other machines are in folders of their own."""
+    return sorted(FOLDER.rglob(f"{variant}.{check}*{_SUFFIX}"))
 
 
 def dump(record: Record) -> str:

@@ -200,6 +200,20 @@ def test_records_of_single_platforms_vouch_together(key: Key, layout: Layout) ->
     assert set(records.require("debian", layout, key, datetime.now(UTC))) == written
 
 
+def test_records_of_other_machines_may_have_the_same_name(key: Key, layout: Layout) -> None:
+    record("verify", layout)
+    record("scan", layout)
+    for target in (AMD64, ARM64):
+        folder = records.FOLDER / f"of {target.tag}"
+        folder.mkdir()
+        path = record("integration", layout, target)
+        for file in (path, signing.bundle_of(path)):
+            file.rename(folder / file.name.replace(f".{target.tag}.", "."))
+    assert len(records.require("debian", layout, key, datetime.now(UTC))) == 4
+    records.begin("integration", "debian", [ARM64])
+    assert "integration, linux/arm64: there is no record" in refusal(layout, key)
+
+
 def test_all_that_is_missing_is_told_at_once(key: Key, layout: Layout) -> None:
     rest = [image.platform for image in layout.images if image.platform != ARM64]
     record("verify", layout, *rest)
