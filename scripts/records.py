@@ -93,8 +93,12 @@ def state() -> State | None:
     if not (paths.ROOT / ".git").exists():  # or else a copy within a checkout would be taken for that one
         return None
     answers = []
-    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--no-renames", "-z")):
-        done = subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    status = ("status", "--porcelain", "--no-renames", "--untracked-files=normal", "-z")
+    for arguments in (("rev-parse", "HEAD"), status):
+        try:
+            done = subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # there is no Git
+            return None
         if done.returncode != 0:
             return None
         answers.append(done.stdout)

@@ -182,8 +182,11 @@ def test_the_state_is_what_git_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     git("add", ".")
     assert records.state() == replace(first, changed=("a file", "another"))
     (tmp_path / "copy").mkdir()
-    monkeypatch.setattr(paths, "ROOT", tmp_path / "copy")
-    assert records.state() is None, "a copy within a checkout is none"
+    with monkeypatch.context() as patch:
+        patch.setattr(paths, "ROOT", tmp_path / "copy")
+        assert records.state() is None, "a copy within a checkout is none"
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert records.state() is None, "there is no Git"
 
 
 # What a release takes
