@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from scripts import build, changes, digests, errors, lock, paths, variants
@@ -94,8 +95,10 @@ def current() -> str | None:
 
 
 def by_date() -> str:
-    """What a release of this commit would be called: its day, in UTC."""
-    return f"{datetime.fromtimestamp(int(_git('log', '-1', '--format=%ct')), UTC):%Y.%m.%d}"
+    """What a release of this commit would be called: its day, in UTC, with a number if that is taken."""
+    day = f"{datetime.fromtimestamp(int(_git('log', '-1', '--format=%ct')), UTC):%Y.%m.%d}"
+    taken = _releases()
+    return next(name for name in chain([day], (f"{day}.{number}" for number in count(1))) if name not in taken)
 
 
 def _order(name: str) -> list[int]:

@@ -49,6 +49,8 @@ def test_a_release_is_called_by_a_tag_that_is_a_date(checkout: Path, given: list
     git(checkout, "commit", "-q", "--allow-empty", "-m", "second")
     assert notes.current() is None, "the tag is of another commit"
     assert notes.by_date() == "2026.03.02", "the day is that of UTC"
+    git(checkout, "tag", "2026.03.02", "HEAD~")
+    assert notes.by_date() == "2026.03.02.1", "the other name is taken"
 
 
 def test_only_a_git_checkout_is_released(checkout: Path) -> None:
