@@ -38,7 +38,7 @@ from scripts.errors import BuildError, RecordError, UsageError
 from scripts.oci import Layout
 from scripts.publish import Attachment, Edition, Plan
 from scripts.referrers import Document
-from scripts.signing import Signer
+from scripts.signing import Key, Signer
 
 FOLDER = paths.DIST / "release"
 VEX = "application/vnd.openvex+json"
@@ -188,6 +188,8 @@ def main(arguments: Sequence[str]) -> None:
     start = time.monotonic()
     targets = repositories(options.registry)
     by = signing.signer()
+    if isinstance(by, Key):
+        signing.public_key(by)  # or each record would be told to be no good
     name = notes.current()
     if name is None and not options.dry_run:
         raise UsageError(
@@ -205,17 +207,20 @@ def main(arguments: Sequence[str]) -> None:
         for variant in [recipe.variant.name]
     ]
     plans = [publish.plan(found, repository) for repository in targets for found in editions]
+    write_notes(recipes, plans, by)  # first, as it can fail
     if not options.dry_run:
         send(plans, by)
-    write_notes(recipes, plans, by)
     report(plans, time.monotonic() - start)
     if options.dry_run:
         console.print("Nothing was sent.")
 
 
 def repositories(texts: Sequence[str]) -> list[str]:
-    """The repositories that the command line names. Raises UsageError if one is none."""
-    found = list(dict.fromkeys(" ".join(texts).split()))
+    """The repositories that the command line names. Raises UsageError if one is none.
+
+    On GitHub names may have capitals, in registries they have none.
+    """
+    found = list(dict.fromkeys(" ".join(texts).lower().split()))
     for repository in found:
         name = repository.partition("/")[2]
         if not registry.is_reference(repository) or ":" in name or "@" in name:

@@ -101,6 +101,7 @@ def maintainer(
 def test_what_was_verified_scanned_and_tested_is_released(maintainer: Maintainer, layout: Layout) -> None:
     root = maintainer.checkout.root
     assert maintainer.release(COSIGN_KEY="")[0] == 24, "nobody signs"
+    assert maintainer.release(COSIGN_PASSWORD="wrong")[0] == 24
     status, said = maintainer.release()
     assert (status, "git tag 20" in said) == (2, True), said
     maintainer.git("tag", RELEASE)

@@ -85,7 +85,7 @@ def test_what_is_no_repository_is_told(text: str) -> None:
 
 
 def test_repositories_may_be_one_text() -> None:
-    assert release.repositories(["ghcr.io/a/b  host:5000/c", "ghcr.io/a/b"]) == ["ghcr.io/a/b", "host:5000/c"]
+    assert release.repositories(["ghcr.io/a/b  host:5000/c", "ghcr.io/A/b"]) == ["ghcr.io/a/b", "host:5000/c"]
     with pytest.raises(UsageError, match="is empty"):
         release.repositories([" "])
 
