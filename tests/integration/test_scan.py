@@ -18,14 +18,15 @@ from typing import Any
 import pytest
 import zstandard
 
-from scripts import contents, dockerfile, oci, paths, platforms
+from scripts import contents, dockerfile, oci, paths, platforms, registry, scan
 from scripts.embedded import Embedded
 from scripts.errors import EngineError, ScannerError
-from scripts.oci import Layer
+from scripts.oci import Layer, Layout
 from scripts.scanners import dockerfiles, image
 from scripts.scanners.findings import CHECKS, EXPIRED, VULNERABILITY, Finding
 from scripts.scanners.image import Subject
 from tests.integration.conftest import Images
+from tests.peers.registry import Registry
 
 NATIVE = platforms.native()
 VARIANT = "hardened"  # which has the fewest files
@@ -239,6 +240,13 @@ def test_a_clean_image_has_no_fault_but_the_condemned_package(
     ]
     assert "1 findings that images/scan-policy.yaml does not let pass" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_image_of_a_registry_is_what_was_pushed(on_loopback: Registry, small: Layout, tmp_path: Path) -> None:
+    reference = f"{on_loopback.host}/scanned:1"
+    registry.push_image(small, reference)
+    found = scan._layout("small", reference, tmp_path / "pulled")
+    assert (found.index, found.images) == (small.index, small.images)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="the embedded engine needs root on Linux")
