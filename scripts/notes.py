@@ -94,6 +94,11 @@ def current() -> str | None:
     return max(_releases("--points-at", "HEAD"), key=_order, default=None)
 
 
+def is_last(name: str) -> bool:
+    """Whether this repository knows of no release after the one of this name, also not of another commit."""
+    return all(_order(other) <= _order(name) for other in _releases())
+
+
 def by_date() -> str:
     """What a release of this commit would be called: its day, in UTC, with a number if that is taken."""
     day = f"{datetime.fromtimestamp(int(_git('log', '-1', '--format=%ct')), UTC):%Y.%m.%d}"

@@ -38,8 +38,9 @@ class Attachment:
 class Edition:
     """An image as it is released: `layout` of all platforms, documents about it, and what it is called.
 
-    `fixed` tags never come to name something else, `moving` ones go to each newer image; `epoch` (seconds since 1970)
-    tells which of two is newer.
+    `fixed` tags never come to name something else, `moving` ones go to each newer image. `epoch` (seconds since 1970)
+    tells which of two is newer; where it is the same, as of images with the same packages, one of the `last` release
+    is.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Edition:
     attachments: tuple[Attachment, ...]
     fixed: tuple[str, ...]
     moving: tuple[str, ...]
+    last: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def plan(edition: Edition, repository: str) -> Plan:
             continue
         if there is not None and tag in edition.fixed:
             wrong.append(f"  {repository}:{tag} is {there}, not {edition.layout.index}")
-        elif there is not None and registry.created(f"{repository}@{there}") > edition.epoch:
+        elif there is not None and _is_newer(f"{repository}@{there}", edition):
             kept.append(tag)
         else:
             wanted.append(tag)
@@ -89,6 +91,11 @@ def plan(edition: Edition, repository: str) -> Plan:
             "Give this release another name, with a number behind the date: git tag 2026.11.26.1"
         )
     return Plan(edition, repository, tuple(wanted), tuple(kept))
+
+
+def _is_newer(reference: str, edition: Edition) -> bool:
+    created = registry.created(reference)
+    return created > edition.epoch or (created == edition.epoch and not edition.last)
 
 
 def steps(found: Plan) -> int:

@@ -100,10 +100,10 @@ def attachments(recipe: Recipe, found: Layout, vouching: Sequence[Path]) -> tupl
     return (*attached, *(Attachment(found.index, document) for document in whole))
 
 
-def edition(recipe: Recipe, found: Layout, named: Tags, vouching: Sequence[Path]) -> Edition:
-    """An image as it is released, with the records that vouch for it."""
+def edition(recipe: Recipe, found: Layout, named: Tags, vouching: Sequence[Path], last: bool) -> Edition:
+    """An image as it is released, with the records that vouch for it; `last` if no later release is known."""
     documents = attachments(recipe, found, vouching)
-    return Edition(recipe.variant.name, found, recipe.lock.epoch, documents, named.fixed, named.moving)
+    return Edition(recipe.variant.name, found, recipe.lock.epoch, documents, named.fixed, named.moving, last)
 
 
 def vouchers(layouts: Mapping[str, Layout], by: Signer) -> dict[str, Sequence[Path]]:
@@ -196,13 +196,15 @@ def main(arguments: Sequence[str]) -> None:
             "This commit is not tagged as a release. A release is called by its date, so tag it with:"
             f" git tag {notes.by_date()}"
         )
+    called = name or notes.by_date()
     recipes = [build.recipe(name) for name in options.names or lock.chosen_by_default(paths.VARIANTS)]
-    named = {recipe.variant.name: tags(recipe, name or notes.by_date()) for recipe in recipes}
+    named = {recipe.variant.name: tags(recipe, called) for recipe in recipes}
     distinct(named)
     layouts = {recipe.variant.name: built(recipe.variant.name) for recipe in recipes}
     vouching = vouchers(layouts, by)
+    last = notes.is_last(called)
     editions = [
-        edition(recipe, layouts[variant], named[variant], vouching[variant])
+        edition(recipe, layouts[variant], named[variant], vouching[variant], last)
         for recipe in recipes
         for variant in [recipe.variant.name]
     ]

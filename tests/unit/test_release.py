@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import build, digests, gather, notes, oci, paths, release
+from scripts import build, digests, gather, notes, oci, paths, publish, registry, release
 from scripts.errors import BuildError, DigestError, UsageError
 from scripts.oci import Layout
+from scripts.publish import Edition
 from scripts.release import Tags
 from tests.unit import test_oci
 
@@ -48,6 +49,7 @@ def test_a_release_is_called_by_a_tag_that_is_a_date(checkout: Path, given: list
     assert notes.current() == expected
     git(checkout, "commit", "-q", "--allow-empty", "-m", "second")
     assert notes.current() is None, "the tag is of another commit"
+    assert [notes.is_last(name) for name in ("2026.02.28", "2026.03.01.10")] == [expected is None, True]
     assert notes.by_date() == "2026.03.02", "the day is that of UTC"
     git(checkout, "tag", "2026.03.02", "HEAD~")
     assert notes.by_date() == "2026.03.02.1", "the other name is taken"
@@ -88,6 +90,21 @@ def test_repositories_may_be_one_text() -> None:
     assert release.repositories(["ghcr.io/a/b  host:5000/c", "ghcr.io/A/b"]) == ["ghcr.io/a/b", "host:5000/c"]
     with pytest.raises(UsageError, match="is empty"):
         release.repositories([" "])
+
+
+@pytest.mark.parametrize(
+    ("created", "last", "kept"),
+    [(1, True, ()), (2, True, ()), (2, False, ("small",)), (3, True, ("small",)), (1, False, ())],
+)
+def test_a_tag_that_moves_stays_where_it_names_what_is_newer(
+    created: int, last: bool, kept: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images with the same packages are of the same time; then the later release is newer."""
+    monkeypatch.setattr(registry, "digest", lambda _reference: "sha256:other")
+    monkeypatch.setattr(registry, "created", lambda _reference: created)
+    edition = Edition("small", Layout(Path("/nowhere"), "sha256:this", ()), 2, (), (), ("small",), last)
+    plan = publish.plan(edition, "host:5000/prosody")
+    assert (plan.kept, plan.tags) == (kept, () if kept else ("small",))
 
 
 @pytest.fixture
