@@ -122,7 +122,7 @@ def send(found: Plan, by: Signer, advance: Callable[[str], None] = lambda _what:
     _each(sign, references)
 
 
-def check(found: Plan, by: Signer, folder: Path, advance: Callable[[str], None] = lambda _what: None) -> Layout:
+def check(found: Plan, by: Signer, folder: Path, advance: Callable[[str], None] = lambda _what: None) -> None:
     """Have everything back, by digest, and compare it; the image is in `folder` then.
 
     Raises ReleaseError if something else comes back, RegistryError and SigningError.
@@ -151,7 +151,6 @@ def check(found: Plan, by: Signer, folder: Path, advance: Callable[[str], None] 
     for attachment in edition.attachments:
         documents.setdefault(attachment.subject, []).append(attachment.document)
     _each(lambda one: compare(*one), documents.items())
-    return back
 
 
 def _each(work: Callable[[_Thing], None], things: Iterable[_Thing]) -> None:

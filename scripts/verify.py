@@ -184,10 +184,7 @@ def expectation(recipe: Recipe, against: str | None, folder: Path) -> Expected:
             raise UsageError(f"{against} is neither a folder nor a reference: HOST[:PORT]/NAME[:TAG|@DIGEST].")
         published = oci.load(Path(against)) if Path(against).is_dir() else registry.pull_image(against, folder)
         return Expected(Digests(published.index, published.images), published)
-    committed = digests.load(name)
-    if committed is None:
-        raise DigestError(f"{name} has no committed digests. Record them with: scripts/nox -s digests -- {name}")
-    return Expected(committed)
+    return Expected(digests.committed(name))
 
 
 def keep(verdict: Verdict, rebuilt: Layout, expected: Expected) -> None:
