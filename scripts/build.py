@@ -23,6 +23,7 @@ from typing import cast
 
 import docker
 import psutil
+from docker.models.images import Image as EngineImage
 from filelock import FileLock, Timeout
 from python_on_whales.exceptions import DockerException
 from rich.status import Status
@@ -246,15 +247,23 @@ def _buildx(
 
 
 def load(layout: Layout, image: Image, tags: Sequence[str], tool: Engine) -> None:
-    """Load one platform of `layout` into the engine, unless it is there under these names."""
+    """Load one platform of `layout` into the engine, unless it is there under these names.
+
+    What they named before is removed from the embedded engine, where else nobody would; not if a container has it.
+    """
     client = tool.sdk(timeout=300)
     try:
         if all(_is_loaded(client, tag, image) for tag in tags):
             return
+        before = {str(found.id) for tag in tags if (found := _named(client, tag))} if tool.embedded else set()
         with tempfile.TemporaryFile(dir=paths.SCRATCH) as stream:
             oci.archive(layout, image, tags, stream)
             stream.seek(0)
             client.images.load(stream)
+        for identifier in before:
+            with suppress(docker.errors.APIError):
+                if not client.images.get(identifier).tags:
+                    client.images.remove(identifier)
     except docker.errors.DockerException as error:
         raise BuildError(f"The engine did not take the image: {error}") from error
     finally:
@@ -262,10 +271,15 @@ def load(layout: Layout, image: Image, tags: Sequence[str], tool: Engine) -> Non
 
 
 def _is_loaded(client: docker.DockerClient, tag: str, image: Image) -> bool:
+    found = _named(client, tag)
+    return found is not None and found.id in (image.manifest, image.config)
+
+
+def _named(client: docker.DockerClient, tag: str) -> EngineImage | None:
     try:
-        return client.images.get(tag).id in (image.manifest, image.config)
+        return client.images.get(tag)
     except docker.errors.ImageNotFound:
-        return False
+        return None
 
 
 @contextmanager

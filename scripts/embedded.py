@@ -37,6 +37,7 @@ _SIOCGIFHWADDR, _SIOCSIFHWADDR = 0x8927, 0x8924
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 _UNUSABLE = '"#%,:;?\\'  # in paths: they mean something in options of overlay mounts, or in the address of a socket
+_BUILD_CACHE = "8GB"
 _START_PATIENCE = 60.0  # seconds
 _STOP_PATIENCE = 25.0
 
@@ -190,6 +191,8 @@ class Embedded:
             "hosts": [self.host],
             "data-root": str(self.folder / "data"),
             "features": {"containerd-snapshotter": True},
+            # By itself BuildKit keeps up to a tenth of the disk.
+            "builder": {"gc": {"enabled": True, "defaultKeepStorage": _BUILD_CACHE}},
             "bridge": self.identity,
             "default-address-pools": [{"base": "10.213.0.0/16", "size": 24}],
             "iptables": False,
