@@ -106,7 +106,8 @@ def steps(found: Plan) -> int:
 def send(found: Plan, by: Signer, advance: Callable[[str], None] = lambda _what: None) -> None:
     """Push, attach and sign; `advance` is told each step that is done. Raises RegistryError and SigningError."""
     edition = found.edition
-    if _digest(found.reference) is None:  # else it is there with all that it names
+    named = [edition.layout.index, *(image.manifest for image in edition.layout.images)]
+    if any(_digest(f"{found.repository}@{digest}") is None for digest in named):
         registry.push_image(edition.layout, found.reference)
     advance(f"{edition.name} pushed")
     references = [found.reference]
@@ -179,9 +180,10 @@ def try_out(names: Sequence[str], layouts: Path) -> None:
 
 
 def finish(found: Plan) -> None:
-    """Have the tags name the image. Raises RegistryError."""
-    if found.tags:
-        registry.tag(found.reference, found.tags)
+    """Have the tags name the image. Raises RegistryError, and ReleaseError if a fixed one was taken meanwhile."""
+    tags = plan(found.edition, found.repository).tags
+    if tags:
+        registry.tag(found.reference, tags)
 
 
 def _digest(reference: str) -> str | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,9 +16,12 @@ from pathlib import Path
 import docker
 import pytest
 
-from scripts import embedded, paths, toolset
+from scripts import build, embedded, oci, paths, toolset
 from scripts.embedded import Embedded
+from scripts.engine import Engine
 from scripts.errors import EngineError
+from tests.integration import test_release
+from tests.integration.conftest import Images
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="the embedded engine needs root on Linux"
@@ -94,6 +99,36 @@ def test_the_bridge_keeps_its_address(engine: Embedded) -> None:
     """Whatever containers join it or leave: packets to another address than its own are lost."""
     engine.start()
     assert Path(f"/sys/class/net/{engine.identity}/addr_assign_type").read_text().strip() == "3", "NET_ADDR_SET"
+
+
+def test_the_build_cache_is_bounded(engine: Embedded) -> None:
+    """By itself it grows to a tenth of the disk."""
+    engine.start()
+    told = subprocess.run(
+        [toolset.unpack("engine").root / "usr/bin/docker", "buildx", "inspect"],
+        env=os.environ | {"DOCKER_HOST": engine.host, "DOCKER_CONFIG": str(engine.folder / "client")},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert re.search(r"All: +true\n.*8GiB", told), told
+
+
+def test_an_image_without_a_name_is_not_kept(
+    client: docker.DockerClient, tool: Engine, images: Images, tmp_path: Path
+) -> None:
+    """Each change of an image would leave one behind."""
+    if not tool.embedded:
+        pytest.skip("another engine is somebody's own, who may want what is in it")
+    layout = images.layout("hardened")
+    own = oci.unite([(layout, layout.images[0])], tmp_path / "own")
+    first, second = (test_release.with_another_program(own, own.images[0], option) for option in ("-v", "-i"))
+    name = "prosody-test:replaced"
+    build.load(own, first, [name], tool)
+    build.load(own, second, [name], tool)
+    assert client.images.get(name).id in (second.manifest, second.config)
+    for digest in (first.manifest, first.config):
+        with pytest.raises(docker.errors.ImageNotFound):
+            client.images.get(digest)
+    client.images.remove(name)
 
 
 def test_starting_twice_keeps_the_running_one(engine: Embedded) -> None:

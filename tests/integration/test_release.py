@@ -145,7 +145,7 @@ def released(maintainer: Maintainer, layout: Layout) -> None:
     assert status == 0, f"a release that is repeated is refused: {said}"
 
 
-def with_another_program(layout: Layout, image: Image) -> Image:
+def with_another_program(layout: Layout, image: Image, *arguments: str) -> Image:
     """The image, but for the program that it starts; its blobs are put into `layout`."""
 
     def add(value: object) -> tuple[str, int]:
@@ -155,7 +155,7 @@ def with_another_program(layout: Layout, image: Image) -> Image:
         return digest, len(content)
 
     configuration = json.loads(layout.blob(image.config).read_bytes())
-    configuration["config"]["Entrypoint"] = ["/usr/bin/lua5.4", "-v"]
+    configuration["config"]["Entrypoint"] = ["/usr/bin/lua5.4", *arguments]
     config, size = add(configuration)
     manifest = json.loads(layout.blob(image.manifest).read_bytes())
     manifest["config"] |= {"digest": config, "size": size}
@@ -168,6 +168,6 @@ def test_an_image_that_does_not_work_is_noticed(layout: Layout, images: Images) 
     with checkouts.scratch("broken") as folder:
         good = oci.unite([(layout, native)], folder / "good" / VARIANT)
         publish.try_out([VARIANT], folder / "good")
-        oci.unite([(good, with_another_program(good, native))], folder / "bad" / VARIANT)
+        oci.unite([(good, with_another_program(good, native, "-v"))], folder / "bad" / VARIANT)
         with pytest.raises(ReleaseError, match="does not work"):
             publish.try_out([VARIANT], folder / "bad")
