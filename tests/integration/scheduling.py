@@ -10,8 +10,12 @@ from xdist.scheduler import LoadScopeScheduling
 from scripts import variants
 
 _VARIANTS = variants.names()
-# Modules whose tests take long, most of it waiting: whoever waits last would keep all others waiting. Longest first.
-LONG = ("test_unicode", "test_certificates", "test_modules", "test_environment")
+# Modules whose tests take long: whoever took one last would keep all others waiting. Longest first.
+LONG = (
+    *("test_surroundings", "test_foreign_platforms", "test_certificates", "test_modules", "test_reproducible"),
+    *("test_unicode", "test_release", "test_environment", "test_storage", "test_tokens", "test_vault", "test_verify"),
+    *("test_builders", "test_alpine", "test_workflows"),
+)
 # Modules whose tests have no server in common: each function may run anywhere.
 INDEPENDENT = ("test_modules",)
 

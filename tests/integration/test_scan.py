@@ -31,7 +31,8 @@ from tests.peers.registry import Registry
 NATIVE = platforms.native()
 VARIANT = "hardened"  # which has the fewest files
 PROGRAM = "usr/bin/tini"
-ELSEWHERE = {VULNERABILITY, EXPIRED, "security-update", "update", "dockerfile"}  # checks of what is not the image
+# Checks of what is not the image
+ELSEWHERE = {VULNERABILITY, EXPIRED, "security-update", "update", "dockerfile", "licence"}
 
 
 @pytest.fixture(scope="module")
