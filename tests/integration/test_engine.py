@@ -120,7 +120,7 @@ def test_an_image_without_a_name_is_not_kept(
         pytest.skip("another engine is somebody's own, who may want what is in it")
     layout = images.layout("hardened")
     own = oci.unite([(layout, layout.images[0])], tmp_path / "own")
-    first, second = (test_release.with_another_program(own, own.images[0], option) for option in ("-v", "-i"))
+    first, second = (test_release.with_another_program(own, own.images[0], option) for option in ("-W", "-i"))
     name = "prosody-test:replaced"
     build.load(own, first, [name], tool)
     build.load(own, second, [name], tool)
