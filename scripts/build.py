@@ -75,11 +75,15 @@ class Recipe:
         return self.lock.version(self.variant)
 
     @property
+    def version_tag(self) -> str:
+        """The same as a part of tags, in which no tilde may be."""
+        return self.version.replace("~", "-")
+
+    @property
     def tags(self) -> tuple[str, str]:
         """Names under which the image is loaded."""
         repository = "prosody" if self.folder == paths.VARIANTS else "prosody-peer"
-        version = self.version.replace("~", "-")  # which no tag may have
-        return f"{repository}:{self.variant.name}", f"{repository}:{version}-{self.variant.name}"
+        return f"{repository}:{self.variant.name}", f"{repository}:{self.version_tag}-{self.variant.name}"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 
-from scripts import build, changes, digests, errors, lock, paths, variants
+from scripts import build, changes, digests, errors, git, lock, paths, variants
 from scripts.build import Recipe
 from scripts.changes import Change, Mentioned
 from scripts.digests import Digests
@@ -101,7 +100,7 @@ def is_last(name: str) -> bool:
 
 def by_date() -> str:
     """What a release of this commit would be called: its day, in UTC, with a number if that is taken."""
-    day = f"{datetime.fromtimestamp(int(_git('log', '-1', '--format=%ct')), UTC):%Y.%m.%d}"
+    day = f"{datetime.fromtimestamp(int(git.output('log', '-1', '--format=%ct')), UTC):%Y.%m.%d}"
     taken = _releases()
     return next(name for name in chain([day], (f"{day}.{number}" for number in count(1))) if name not in taken)
 
@@ -111,7 +110,7 @@ def _order(name: str) -> list[int]:
 
 
 def _newest(*conditions: str) -> str | None:
-    if _git("rev-parse", "--is-shallow-repository").strip() == "true":
+    if git.output("rev-parse", "--is-shallow-repository").strip() == "true":
         raise UsageError(
             "This clone has a part of the history only, so the release before is not known. Get the rest with:"
             " git fetch --unshallow --tags"
@@ -120,7 +119,7 @@ def _newest(*conditions: str) -> str | None:
 
 
 def _releases(*conditions: str) -> list[str]:
-    return [tag for tag in _git("tag", *conditions).split() if _RELEASE.fullmatch(tag)]
+    return [tag for tag in git.output("tag", *conditions).split() if _RELEASE.fullmatch(tag)]
 
 
 def former(revision: str, name: str) -> Former:
@@ -146,25 +145,9 @@ def former(revision: str, name: str) -> Former:
 def _committed(revision: str, path: Path) -> str | None:
     """Text of a file at a revision, None if it was not there."""
     relative = path.relative_to(paths.ROOT).as_posix()
-    if not _git("ls-tree", "--name-only", revision, "--", relative):
+    if not git.output("ls-tree", "--name-only", revision, "--", relative):
         return None
-    return _git("show", f"{revision}:./{relative}")
-
-
-def _git(*arguments: str) -> str:
-    """What Git prints. Raises UsageError with what it complains about."""
-    if not (paths.ROOT / ".git").exists():  # or else a copy within another checkout would be taken for that one
-        raise UsageError(f"{paths.ROOT} is no checkout of Git, so nothing is known of earlier releases.")
-    command = ["git", *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=paths.ROOT, capture_output=True, encoding="utf-8", errors="replace", check=False
-        )
-    except FileNotFoundError as error:
-        raise UsageError("Git is needed to compare with an earlier release; it is not on this machine.") from error
-    if done.returncode != 0:
-        raise UsageError(f"{' '.join(command)} says: {done.stderr.strip()}")
-    return done.stdout
+    return git.output("show", f"{revision}:./{relative}")
 
 
 # What changed.
@@ -224,7 +207,7 @@ def _is_same_file(change: Change) -> bool:
 def _names_at(revision: str) -> set[str]:
     """Variants that had a lock at a revision."""
     folder = paths.IMAGES.relative_to(paths.ROOT).as_posix()
-    found = _git("ls-tree", "-r", "--name-only", revision, "--", f"{folder}/").splitlines()
+    found = git.output("ls-tree", "-r", "--name-only", revision, "--", f"{folder}/").splitlines()
     return {Path(path).parent.name for path in found if path == f"{folder}/{Path(path).parent.name}/lock.json"}
 
 

@@ -9,16 +9,15 @@ Formats: in-toto Attestation Framework, Statement v1; predicate "Test Result" 0.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scripts import matrix, oci, paths, provenance, signing
+from scripts import git, matrix, oci, paths, provenance, signing
 from scripts.console import console
-from scripts.errors import RecordError, SigningError
+from scripts.errors import RecordError, SigningError, UsageError
 from scripts.oci import Layout
 from scripts.platforms import Platform
 from scripts.signing import Key, Signer
@@ -90,19 +89,11 @@ class Run:
 
 def state() -> State | None:
     """The state of this checkout, None if Git does not know it."""
-    if not (paths.ROOT / ".git").exists():  # or else a copy within a checkout would be taken for that one
+    try:
+        commit = git.output("rev-parse", "HEAD")
+        changed = git.output("status", "--porcelain", "--no-renames", "--untracked-files=normal", "-z")
+    except UsageError:
         return None
-    answers = []
-    status = ("status", "--porcelain", "--no-renames", "--untracked-files=normal", "-z")
-    for arguments in (("rev-parse", "HEAD"), status):
-        try:
-            done = subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # there is no Git
-            return None
-        if done.returncode != 0:
-            return None
-        answers.append(done.stdout)
-    commit, changed = answers
     return State(commit.strip(), tuple(entry[3:] for entry in changed.split("\0") if entry))
 
 

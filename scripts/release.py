@@ -38,10 +38,10 @@ from scripts.errors import BuildError, RecordError, UsageError
 from scripts.oci import Layout
 from scripts.publish import Attachment, Edition, Plan
 from scripts.referrers import Document
+from scripts.scanners import vex
 from scripts.signing import Key, Signer
 
 FOLDER = paths.DIST / "release"
-VEX = "application/vnd.openvex+json"
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,10 @@ class Tags:
 
 def tags(recipe: Recipe, name: str) -> Tags:
     """The tags of a variant in the release `name`. Raises UsageError if it names none."""
-    version = recipe.version.replace("~", "-")  # which no tag may have
     words = {
         "variant": recipe.variant.name,
-        "version": version,
-        "series": ".".join(version.split(".")[:2]),
+        "version": recipe.version_tag,
+        "series": ".".join(recipe.version_tag.split(".")[:2]),
         "release": name,
     }
     found: dict[str, list[str]] = {"fixed": [], "moves": []}
@@ -95,7 +94,7 @@ def attachments(recipe: Recipe, found: Layout, vouching: Sequence[Path]) -> tupl
     whole = [provenance.statement(recipe, found, provenance.builder())]
     exceptions = scan.FOLDER / f"{variant.name}.openvex.json"
     if exceptions.is_file():
-        whole.append(Document(exceptions.name, VEX, exceptions.read_bytes()))
+        whole.append(Document(exceptions.name, vex.MEDIA_TYPE, exceptions.read_bytes()))
     whole += [Document(path.name, provenance.STATEMENT, path.read_bytes()) for path in vouching]
     return (*attached, *(Attachment(found.index, document) for document in whole))
 

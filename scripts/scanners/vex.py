@@ -15,6 +15,7 @@ from packageurl import PackageURL
 from scripts import oci
 from scripts.scanners.policy import Judged
 
+MEDIA_TYPE = "application/vnd.openvex+json"
 _CONTEXT = "https://openvex.dev/ns/v0.2.0"
 _PLACE = "https://prosody-images.example/vex"
 

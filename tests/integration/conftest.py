@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from filelock import FileLock
 from scripts import build, digests, engine, lock, oci, paths, platforms, variants
 from scripts.build import Recipe
 from scripts.engine import Engine
+from scripts.errors import RegistryError
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
 from tests.integration import foreign, networks, reports, scheduling, servers, vouching
+from tests.integration.authority import Authority
 from tests.integration.containers import LoadedImage
 from tests.integration.networks import Network
 from tests.integration.scenes import Stage
@@ -184,6 +187,39 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         return oci.canonicalise(test_oci.exported(folder / "exported"), folder / "layout", test_oci.NAMES)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A registry with TLS, which only who has logged in may use; nobody here trusts it yet, or has."""
+
+    registry: Registry
+    authority: Authority
+    folder: Path
+    patch: pytest.MonkeyPatch
+
+    def admit(self, attempt: Callable[[], object]) -> None:
+        """Trust it and log in, each when `attempt` has been refused for want of that."""
+        with pytest.raises(RegistryError, match="TLS"):
+            attempt()
+        (self.folder / "root.pem").write_bytes(self.authority.root)
+        self.patch.setenv("SSL_CERT_FILE", str(self.folder / "root.pem"))
+        with pytest.raises(RegistryError, match=f"Log in with: .* login {self.registry.host}"):
+            attempt()
+        (self.folder / "config.json").write_text(registry.docker_configuration(self.registry))
+
+
+@pytest.fixture
+def guarded(
+    client: docker.DockerClient, images: Images, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Guarded]:
+    """A registry of one test; member 4 of `network`."""
+    authority = Authority()
+    address = network.address(4)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", address)
+    with registry.serving(client, images.peer("registry"), network, 4, authority.issue([address])) as started:
+        yield Guarded(started, authority, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import docker
 import pytest
 
 from scripts import oci, publish, referrers, registry, signing
@@ -16,10 +15,7 @@ from scripts.publish import Attachment, Edition
 from scripts.referrers import Document
 from scripts.signing import Key
 from tests import keys
-from tests.integration.authority import Authority
-from tests.integration.conftest import Images
-from tests.integration.networks import Network
-from tests.peers import registry as registries
+from tests.integration.conftest import Guarded
 from tests.peers.registry import Registry
 from tests.unit import test_oci
 
@@ -154,28 +150,11 @@ def test_what_comes_back_is_what_was_sent(on_loopback: Registry, edition: Editio
 
 
 def test_a_registry_with_tls_wants_a_name_and_a_password(
-    client: docker.DockerClient,
-    images: Images,
-    network: Network,
-    edition: Edition,
-    by: Key,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    guarded: Guarded, edition: Edition, by: Key, tmp_path: Path
 ) -> None:
-    authority = Authority()
-    certificate = authority.issue([network.address(3)])
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", network.address(3))
-    with registries.serving(client, images.peer("registry"), network, 3, certificate) as guarded:
-        repository = f"{guarded.host}/prosody"
-        (tmp_path / "root.pem").write_bytes(authority.root)
-        with pytest.raises(RegistryError, match="TLS"):
-            publish.plan(edition, repository)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
-        with pytest.raises(RegistryError, match=f"Log in with: .* login {guarded.host}"):
-            publish.plan(edition, repository)
-        (tmp_path / "config.json").write_text(registries.docker_configuration(guarded))
-        with pytest.raises(AbsentError):
-            registry.digest(f"{repository}:small")
-        published(edition, repository, by, tmp_path / "back")
-        assert named(repository, "small") == [edition.layout.index]
+    repository = f"{guarded.registry.host}/prosody"
+    guarded.admit(lambda: publish.plan(edition, repository))
+    with pytest.raises(AbsentError):
+        registry.digest(f"{repository}:small")
+    published(edition, repository, by, tmp_path / "back")
+    assert named(repository, "small") == [edition.layout.index]

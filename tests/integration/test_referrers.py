@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import docker
 import httpx
 import pytest
 
@@ -12,10 +11,7 @@ from scripts import build, oci, provenance, referrers, registry, sbom
 from scripts.errors import RegistryError
 from scripts.oci import Layout
 from scripts.referrers import Document, Referrer
-from tests.integration.authority import Authority
-from tests.integration.conftest import Images
-from tests.integration.networks import Network
-from tests.peers import registry as registries
+from tests.integration.conftest import Guarded
 from tests.peers.registry import Registry
 
 _EPOCH = 1793347681
@@ -117,26 +113,8 @@ def test_nothing_is_attached_to_what_is_not_there(on_loopback: Registry, layout:
         referrers.attached("127.0.0.1:9/nothing", layout.index)
 
 
-def test_a_registry_with_tls_wants_a_name_and_a_password(
-    client: docker.DockerClient,
-    images: Images,
-    network: Network,
-    layout: Layout,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    authority = Authority()
-    certificate = authority.issue([network.address(3)])
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", network.address(3))
-    with registries.serving(client, images.peer("registry"), network, 3, certificate) as guarded:
-        repository = f"{guarded.host}/prosody"
-        with pytest.raises(RegistryError, match="TLS"):
-            referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
-        (tmp_path / "root.pem").write_bytes(authority.root)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
-        with pytest.raises(RegistryError, match=f"Log in with: .* login {guarded.host}"):
-            referrers.attach(repository, layout.index, DOCUMENT, _EPOCH)
-        (tmp_path / "config.json").write_text(registries.docker_configuration(guarded))
-        digest = referrers.attach(pushed(layout, repository), layout.index, DOCUMENT, _EPOCH)
-        assert referrers.attached(repository, layout.index) == (Referrer(digest, DOCUMENT.media_type),)
+def test_a_registry_with_tls_wants_a_name_and_a_password(guarded: Guarded, layout: Layout) -> None:
+    repository = f"{guarded.registry.host}/prosody"
+    guarded.admit(lambda: referrers.attach(repository, layout.index, DOCUMENT, _EPOCH))
+    digest = referrers.attach(pushed(layout, repository), layout.index, DOCUMENT, _EPOCH)
+    assert referrers.attached(repository, layout.index) == (Referrer(digest, DOCUMENT.media_type),)

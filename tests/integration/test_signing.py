@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import docker
 import httpx
 import pytest
 
@@ -14,10 +11,7 @@ from scripts.oci import Layout
 from scripts.referrers import Document
 from scripts.signing import Key
 from tests import keys
-from tests.integration.authority import Authority
-from tests.integration.conftest import Images
-from tests.integration.networks import Network
-from tests.peers import registry as registries
+from tests.integration.conftest import Guarded
 from tests.peers.registry import Registry
 
 _EPOCH = 1793347681
@@ -151,38 +145,20 @@ def test_a_key_that_cannot_be_used_signs_nothing(
         manifest_of(reference)
 
 
-def test_a_registry_with_tls_wants_a_name_and_a_password(
-    client: docker.DockerClient,
-    images: Images,
-    network: Network,
-    small: Layout,
-    key: Key,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    authority = Authority()
-    certificate = authority.issue([network.address(3)])
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", network.address(3))
-    with registries.serving(client, images.peer("registry"), network, 3, certificate) as guarded:
-        reference = f"{guarded.host}/prosody@{small.index}"
-        with pytest.raises(RegistryError, match="TLS"):
-            signing.sign(reference, key)
-        (tmp_path / "root.pem").write_bytes(authority.root)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
-        with pytest.raises(RegistryError, match=f"Log in with: .* login {guarded.host}"):
-            signing.sign(reference, key)
-        (tmp_path / "config.json").write_text(registries.docker_configuration(guarded))
-        pushed(small, f"{guarded.host}/prosody")
-        assert signing.sign(reference, key)
-        assert not signing.sign(reference, key)
-        # An authority of this registry alone, as Docker has it.
-        monkeypatch.delenv("SSL_CERT_FILE")
-        folder = tmp_path / "certs.d" / guarded.host
-        folder.mkdir(parents=True)
-        (folder / "ca.crt").write_bytes(authority.root)
-        monkeypatch.setattr(registry, "digest", lambda _reference: small.index)  # skopeo looks in /etc/docker only
-        with pytest.raises(RegistryError, match="HTTP request to an HTTPS server"):
-            signing.check(reference, key)
-        monkeypatch.setattr(registry, "_AUTHORITIES", tmp_path / "certs.d")
+def test_a_registry_with_tls_wants_a_name_and_a_password(guarded: Guarded, small: Layout, key: Key) -> None:
+    repository = f"{guarded.registry.host}/prosody"
+    reference = f"{repository}@{small.index}"
+    guarded.admit(lambda: signing.sign(reference, key))
+    pushed(small, repository)
+    assert signing.sign(reference, key)
+    assert not signing.sign(reference, key)
+    # An authority of this registry alone, as Docker has it.
+    guarded.patch.delenv("SSL_CERT_FILE")
+    folder = guarded.folder / "certs.d" / guarded.registry.host
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_bytes(guarded.authority.root)
+    guarded.patch.setattr(registry, "digest", lambda _reference: small.index)  # skopeo looks in /etc/docker only
+    with pytest.raises(RegistryError, match="HTTP request to an HTTPS server"):
         signing.check(reference, key)
+    guarded.patch.setattr(registry, "_AUTHORITIES", guarded.folder / "certs.d")
+    signing.check(reference, key)

@@ -17,8 +17,7 @@ import pytest
 from scripts import digests, oci, paths, platforms, registry, vault
 from scripts.errors import RegistryError
 from scripts.lock import Lock
-from tests.integration.authority import Authority
-from tests.integration.conftest import Images
+from tests.integration.conftest import Guarded, Images
 from tests.integration.networks import Network
 from tests.peers import registry as registries
 from tests.peers.registry import Registry
@@ -137,30 +136,12 @@ def test_an_altered_blob_is_refused_by_name(
     assert not package.item.place.exists()
 
 
-def test_a_registry_with_tls_wants_a_name_and_a_password(
-    client: docker.DockerClient,
-    images: Images,
-    network: Network,
-    locks: tuple[Lock, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_registry_with_tls_wants_a_name_and_a_password(guarded: Guarded, locks: tuple[Lock, ...]) -> None:
     busybox = [found for found in locks if found.variant == "busybox"]
-    authority = Authority()
-    certificate = authority.issue([network.address(4)])
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", network.address(4))
-    with registries.serving(client, images.peer("registry"), network, 4, certificate) as guarded:
-        name = f"{guarded.host}/vault:1"
-        with pytest.raises(RegistryError, match="TLS"):
-            vault.push(busybox, name)
-        (tmp_path / "root.pem").write_bytes(authority.root)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
-        with pytest.raises(RegistryError, match=f"Log in with: .* login {guarded.host}"):
-            vault.push(busybox, name)
-        (tmp_path / "config.json").write_text(registries.docker_configuration(guarded))
-        assert vault.push(busybox, name).new == vault.packages(busybox)
-        assert vault.pull(busybox, name).packages == vault.packages(busybox)
+    name = f"{guarded.registry.host}/vault:1"
+    guarded.admit(lambda: vault.push(busybox, name))
+    assert vault.push(busybox, name).new == vault.packages(busybox)
+    assert vault.pull(busybox, name).packages == vault.packages(busybox)
 
 
 def test_an_unreachable_registry_is_a_clear_error(reference: str, empty_cache: Callable[[], None]) -> None:

@@ -16,7 +16,9 @@ from hypothesis import settings
 
 from scripts import mirrors, paths, variants
 from scripts.archives import signatures
+from scripts.signing import Key
 from scripts.variants import Variant
+from tests.keys import make
 from tests.unit import apk, locks, signed, web
 
 # How long an example takes says more about the machine than about the code.
@@ -132,3 +134,10 @@ def variant(tmp_path: Path) -> Callable[..., Variant]:
         return variants.load("test", tmp_path)
 
     return load
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
+    """A key, and somebody else's."""
+    one, other = (make(tmp_path_factory.mktemp("keys")) for _ in range(2))
+    return one, other

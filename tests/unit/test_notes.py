@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import build, changes, digests, lock, notes, paths, variants
+from scripts import build, changes, digests, git, lock, notes, paths, variants
 from scripts.build import Recipe
 from scripts.changes import Change
 from scripts.errors import UsageError
@@ -469,7 +469,7 @@ def test_notes_against_the_oldest_commit_are_short(request: pytest.FixtureReques
     """Whatever this clone has of the history."""
     if not (paths.ROOT / ".git").exists():
         pytest.skip("not a Git checkout")
-    commits = notes._git("log", "--format=%H", "--", str(lock.path_of("debian"))).split()
+    commits = git.output("log", "--format=%H", "--", str(lock.path_of("debian"))).split()
     recipes = [build.recipe(name) for name in lock.locked_names()]
     layouts = {found.variant.name: digests.load(found.variant.name) for found in recipes}
     request.getfixturevalue("cache")  # from here on, as Dockerfiles have the addresses of public mirrors

@@ -37,13 +37,6 @@ AMD64, ARM64 = PLATFORMS["linux/amd64"], PLATFORMS["linux/arm64"]
 NATIVE = platforms.native()
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
-    """A key, and somebody else's."""
-    one, other = (keys.make(tmp_path_factory.mktemp("keys")) for _ in range(2))
-    return one, other
-
-
 @pytest.fixture
 def key(made: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
     """The key, of which the environment tells; the checkout is as in its commit, and has no records."""

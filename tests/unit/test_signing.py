@@ -22,13 +22,6 @@ REFERENCE = f"registry.example:5000/prosody@sha256:{'0' * 64}"
 WORKFLOWS = Keyless("https://github.com", "some-body/images", "0123abc")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
-    """A key, and somebody else's."""
-    one, other = (keys.make(tmp_path_factory.mktemp("keys")) for _ in range(2))
-    return one, other
-
-
 @pytest.fixture
 def key(made: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
     """The key, of which the environment tells; there is no way to Sigstore's services."""
