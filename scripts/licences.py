@@ -26,7 +26,7 @@ from typing import cast
 from cyclonedx import spdx
 from debian.copyright import Copyright, License, MachineReadableFormatError, NotMachineReadableError
 from debian.debfile import DebFile
-from license_expression import combine_expressions, get_spdx_licensing
+from license_expression import Licensing, combine_expressions, get_spdx_licensing
 
 from scripts import fetch
 from scripts.archives import apk
@@ -54,6 +54,12 @@ class Licence:
     sha256: str = ""
 
 
+@cache
+def licensing() -> Licensing:
+    """The names that SPDX has for licences; each reading of its list takes longer than a whole expression does."""
+    return get_spdx_licensing()
+
+
 def of(package: LockedPackage, others: Sequence[LockedPackage]) -> Licence:
     """The licence of a package, which must be in the cache; `others` are those of the same platform.
 
@@ -75,7 +81,11 @@ def _debian(sha256: str, others: Mapping[str, str]) -> Licence:
     with DebFile(str(fetch.blob(sha256))) as opened:
         path = f"usr/share/doc/{opened.debcontrol()['Package']}/copyright"
         with opened.data.tgz() as archive:
-            members = {posixpath.normpath(member.name): member for member in archive}
+            members = {}
+            for member in archive:
+                members[posixpath.normpath(member.name)] = member
+                if path in members and member.isfile():  # read at once: to come back would be to unpack all again
+                    break
             path = _followed(path, members)
             if path in members and (stream := archive.extractfile(members[path])):
                 return _stated(f"/{path}", stream.read())
@@ -107,8 +117,7 @@ def _stated(path: str, content: bytes) -> Licence:
     expressions = [_expression(licence, texts, references, path) for licence in stated if licence.synopsis]
     if not expressions or len(expressions) < len(stated):
         return Licence(file=path, sha256=sha256)
-    licensing = get_spdx_licensing()
-    joined = licensing.dedup(combine_expressions(expressions, licensing=licensing))
+    joined = licensing().dedup(combine_expressions(expressions, licensing=licensing()))
     return Licence(str(joined), dict(sorted(references.items())), path, sha256)
 
 

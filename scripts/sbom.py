@@ -29,7 +29,6 @@ from cyclonedx.model.contact import OrganizationalEntity
 from cyclonedx.model.license import LicenseExpression
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
-from license_expression import get_spdx_licensing
 from packageurl import PackageURL
 from spdx_tools.spdx.jsonschema.document_converter import DocumentConverter
 from spdx_tools.spdx.model import (
@@ -260,7 +259,7 @@ def _package(part: Part) -> Package:
         checksums=[Checksum(ChecksumAlgorithm.SHA256, package.sha256)],
         source_info=f"built package from: {package.source} {package.source_version}" if part.source else None,
         license_concluded=SpdxNoAssertion(),
-        license_declared=get_spdx_licensing().parse(licence.expression) if licence.expression else SpdxNoAssertion(),
+        license_declared=licences.licensing().parse(licence.expression) if licence.expression else SpdxNoAssertion(),
         license_comment=comment,
         copyright_text=SpdxNoAssertion(),
         external_references=[_reference(part.purl)],
