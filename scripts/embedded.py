@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import ipaddress
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import docker
+import psutil
 from filelock import FileLock
 
 from scripts import paths, toolset
@@ -33,7 +35,10 @@ from scripts.errors import EngineError
 
 # ioctl(2) requests of bridges and interfaces (linux/sockios.h), and the flag that brings an interface up (linux/if.h)
 _SIOCBRADDBR, _SIOCBRDELBR, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x89A0, 0x89A1, 0x8913, 0x8914, 0x1
-_SIOCGIFHWADDR, _SIOCSIFHWADDR = 0x8927, 0x8924
+_SIOCGIFHWADDR, _SIOCSIFHWADDR, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8927, 0x8924, 0x8916, 0x891C
+
+_NETWORKS = ipaddress.IPv4Network("10.213.0.0/16")
+_NETWORK_SIZE = 24  # bits of a network's address
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 _UNUSABLE = '"#%,:;?\\'  # in paths: they mean something in options of overlay mounts, or in the address of a socket
@@ -164,7 +169,7 @@ class Embedded:
         paths.write_text(self.folder / "daemon.json", json.dumps(self.configuration(), indent=2))
         plugins = root / "usr/libexec/docker/cli-plugins"
         paths.write_text(self.client_config / "config.json", json.dumps({"cliPluginsExtraDirs": [str(plugins)]}))
-        _add_bridge(self.identity)
+        _add_bridge(self.identity, self._network())
         log = self.folder / "log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -194,7 +199,7 @@ class Embedded:
             # By itself BuildKit keeps up to a tenth of the disk.
             "builder": {"gc": {"enabled": True, "defaultKeepStorage": _BUILD_CACHE}},
             "bridge": self.identity,
-            "default-address-pools": [{"base": "10.213.0.0/16", "size": 24}],
+            "default-address-pools": [{"base": str(_NETWORKS), "size": _NETWORK_SIZE}],
             "iptables": False,
             "ip6tables": False,
             "ip-forward": False,
@@ -218,6 +223,20 @@ class Embedded:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "running.json").unlink(missing_ok=True)
         return running is not None
+
+    def _network(self) -> ipaddress.IPv4Network:
+        """The network that the engine had before, unless another engine has it now; then a free one.
+
+        The engine itself would go back to what it has on record, and then no port of either leads anywhere.
+        """
+        free = _free_networks()
+        record = self.folder / "network"
+        before = record.read_text() if record.is_file() else ""
+        found = next((network for network in free if str(network) == before), free[0])
+        if str(found) != before:
+            shutil.rmtree(self.folder / "data" / "network", ignore_errors=True)
+            paths.write_text(record, str(found))
+        return found
 
     def _networks(self) -> list[str]:
         """Interfaces of the networks that users of the engine made (`br-<id>`)."""
@@ -274,8 +293,25 @@ def _children(pid: int) -> Iterator[int]:
         return
 
 
-def _add_bridge(name: str) -> None:
-    """Make a bridge interface; the engine gives it an address."""
+def _free_networks() -> list[ipaddress.IPv4Network]:
+    """Networks for engines in which no interface of this machine has an address. Raises EngineError if none is left."""
+    own = [one.address for found in psutil.net_if_addrs().values() for one in found if one.family == socket.AF_INET]
+    taken = {ipaddress.IPv4Interface(f"{address}/{_NETWORK_SIZE}").network for address in own}
+    free = [network for network in _NETWORKS.subnets(new_prefix=_NETWORK_SIZE) if network not in taken]
+    if not free:
+        raise EngineError(
+            f"Interfaces of this machine have addresses in all networks of {_NETWORKS}, and the embedded engine"
+            " needs one. Stop the engines of other checkouts, in each of them with: scripts/nox -s engine -- stop"
+        )
+    return free
+
+
+def _add_bridge(name: str, network: ipaddress.IPv4Network) -> None:
+    """Make a bridge interface, which the engine takes its network from."""
+
+    def internet_address(address: object) -> bytes:
+        return struct.pack("16sH2x4s8x", name.encode(), socket.AF_INET, socket.inet_aton(str(address)))
+
     with socket.socket() as handle:
         try:
             with contextlib.suppress(FileExistsError):
@@ -284,6 +320,8 @@ def _add_bridge(name: str) -> None:
             # that comes or goes it may change, and what the others send to the old one is lost for seconds.
             address = fcntl.ioctl(handle, _SIOCGIFHWADDR, struct.pack("16s24x", name.encode()))
             fcntl.ioctl(handle, _SIOCSIFHWADDR, address)
+            fcntl.ioctl(handle, _SIOCSIFADDR, internet_address(network[1]))
+            fcntl.ioctl(handle, _SIOCSIFNETMASK, internet_address(network.netmask))
         except OSError as error:
             raise EngineError(
                 f"The network interface {name} could not be made: {error.strerror}. The embedded engine needs root and"

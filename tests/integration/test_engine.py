@@ -101,6 +101,29 @@ def test_the_bridge_keeps_its_address(engine: Embedded) -> None:
     assert Path(f"/sys/class/net/{engine.identity}/addr_assign_type").read_text().strip() == "3", "NET_ADDR_SET"
 
 
+def network_of(engine: Embedded) -> str:
+    """The network of the engine's bridge, as the engine tells it."""
+    client = docker.DockerClient(base_url=engine.host, timeout=60)
+    try:
+        (told,) = client.networks.get("bridge").attrs["IPAM"]["Config"]
+        return str(told["Subnet"])
+    finally:
+        client.close()
+
+
+def test_a_network_that_was_taken_meanwhile_is_not_taken_back(engine: Embedded) -> None:
+    """Published ports of both engines would lead nowhere."""
+    other = Embedded(parent=engine.parent / "a third checkout")
+    engine.start()
+    engine.stop()
+    try:
+        other.start()
+        engine.start()
+        assert network_of(engine) != network_of(other)
+    finally:
+        other.remove()
+
+
 def test_the_build_cache_is_bounded(engine: Embedded) -> None:
     """By itself it grows to a tenth of the disk."""
     engine.start()
