@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tests.integration import networks, servers, stored_data
 from tests.integration.authority import Authority
 from tests.integration.clients import Client, RefusedError, Watch, connected, log_in
 from tests.integration.conftest import Images
-from tests.integration.containers import LoadedImage, Outcome
+from tests.integration.containers import PATIENCE, LoadedImage, Outcome
 from tests.integration.networks import Network
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.stored_data import ALICE, BOB, CAROL, ENVIRONMENT, OFFLINE, View
@@ -312,15 +313,16 @@ def test_postgresql_is_used_over_verified_tls_only_where_that_is_asked_for(store
         assert encrypted == ("" if failing else "t")
 
 
-# Holds the database as another process does that writes.
+# Holds the database as another process does that writes, until it is told to end.
 _WRITER = """
 local connection = require("DBI").Connect("SQLite3", "/var/lib/prosody/prosody.sqlite")
 connection:prepare("BEGIN EXCLUSIVE"):execute()
 print("begun")
 io.stdout:flush()
-require("socket").sleep(1.5)
+repeat require("socket").sleep(0.05) until io.open("/var/lib/prosody/end")
 connection:prepare("COMMIT"):execute()
 """
+_END = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/end", "w")):close()']
 
 
 @pytest.mark.parametrize(("patience", "status"), [("20000", 0), ("0", 1)])
@@ -333,7 +335,11 @@ def test_commands_wait_for_other_processes_to_write(
     ) as server:
         writer: Any = server.running.exec_run(["lua5.4", "-e", _WRITER], stream=True).output
         assert next(writer) == b"begun\n"
+        # Who waits is let in after a while; who does not has ended before.
+        end = threading.Timer(1.5 if int(patience) else PATIENCE, server.execute, _END)
+        end.start()
         outcome = server.execute("prosodyctl", "register", "romeo", DOMAIN, _PASSWORD)
+        end.cancel()
         assert outcome.status == status, outcome
         assert ("database is locked" in outcome.errors + outcome.output) == bool(status)
 
