@@ -93,6 +93,12 @@ class DiskFullError(UserError):
     exit_status = 19
 
 
+class DeniedError(UserError):
+    """A file or folder may not be read or written by who runs the command."""
+
+    exit_status = 28
+
+
 class RegistryError(UserError):
     """A registry cannot be reached, or refuses."""
 
@@ -150,6 +156,12 @@ def run(command: Callable[[Sequence[str]], None]) -> None:
     except KeyboardInterrupt:
         fail("Interrupted. Nothing half-written is left behind; run the same command again.", INTERRUPTED)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+            fail(
+                f"{error.filename}: {error.strerror}. Run the command as a user who may read and write there, or"
+                " let this one. What is fetched is kept below XDG_CACHE_HOME, which may be set to another folder.",
+                DeniedError.exit_status,
+            )
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f" while writing {error.filename}" if error.filename else ""

@@ -47,6 +47,12 @@ def test_every_exit_status_is_documented() -> None:
         pytest.param(OSError(errno.ENOSPC, "x", "/cache/x"), 19, "disk is full while writing /cache/x", id="full"),
         pytest.param(OSError(errno.ENOSPC, "x"), 19, "disk is full. Free some space", id="full, somewhere"),
         pytest.param(OSError(errno.EDQUOT, "x"), 19, "disk is full", id="quota"),
+        pytest.param(
+            PermissionError(errno.EACCES, "Permission denied", "/cache/x"),
+            *(28, "error: /cache/x: Permission denied. Run the command as a user who may"),
+            id="denied",
+        ),
+        pytest.param(OSError(errno.EROFS, "Read-only", "/cache/x"), 28, "/cache/x: Read-only. ", id="read-only"),
     ],
 )
 def test_errors_become_exit_statuses(
