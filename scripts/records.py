@@ -28,7 +28,7 @@ TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 _PASSED = "PASSED"
 _EXTENSION = "prosodyImages"  # in-toto, "Parsing rules": a name that is unlikely to be somebody else's
 _SUFFIX = ".intoto.json"
-_AGE = timedelta(hours=24)  # of scans: more becomes known of the same packages
+SCAN_AGE = timedelta(hours=24)  # no scan counts for longer: more becomes known of the same packages
 _SHOWN = 5  # changed files in a message
 
 
@@ -178,9 +178,9 @@ def _judged(path: Path, check: str, commit: str, by: Signer, at: datetime) -> _J
         problem = f"is of another commit: {record.commit}"
     elif not record.clean:
         problem = "is of a checkout that was not as in its commit"
-    elif check == "scan" and at - record.finished > _AGE:
+    elif check == "scan" and at - record.finished > SCAN_AGE:
         problem = (
-            f"is of {record.finished:%Y-%m-%d %H:%M} UTC, and a scan counts for {_AGE // timedelta(hours=1)} hours"
+            f"is of {record.finished:%Y-%m-%d %H:%M} UTC, and a scan counts for {SCAN_AGE // timedelta(hours=1)} hours"
         )
     return _Judged(path, record, problem)
 

@@ -185,6 +185,9 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError("--image is one image: name the variant that it is of.")
     order = _order(options)
     whole = order.areas.issuperset(DEFAULT_AREAS) and options.policy.resolve() == policy.DEFAULT
+    if _is_old(options.tracker):
+        whole = False
+        console.print(f"[yellow]warning:[/] {options.tracker} is too old for a record of this scan.", highlight=False)
     scanned: list[Scanned] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
@@ -207,6 +210,12 @@ def main(arguments: Sequence[str]) -> None:
             f"{failing} findings that {_relative(shown)} does not let pass; the table says which."
             f" All are in {_relative(FOLDER)}."
         )
+
+
+def _is_old(tracker: str) -> bool:
+    """Whether a file with the tracker's data is older than a scan that counts may be."""
+    path = Path(tracker)
+    return path.is_file() and time.time() - path.stat().st_mtime > records.SCAN_AGE.total_seconds()
 
 
 def _failing(scanned: Sequence[Scanned]) -> int:

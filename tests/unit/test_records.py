@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -335,6 +336,7 @@ FINDING = Finding("setuid", "usr/bin/x", "it is setuid", Severity.HIGH)
         (["--only=image"], None, False),
         (["--only=vulnerabilities", "--only=freshness", "--only=image"], None, True),
         (["--policy=policy.yaml"], None, False),
+        (["--tracker=old.json"], None, False),
     ],
 )
 def test_a_scan_is_recorded_if_nothing_fails_and_nothing_was_left_out(
@@ -352,7 +354,9 @@ def test_a_scan_is_recorded_if_nothing_fails_and_nothing_was_left_out(
     monkeypatch.setattr(scan, "FOLDER", tmp_path / "scan")
     monkeypatch.chdir(tmp_path)
     shutil.copy(policy.DEFAULT, "policy.yaml")
-    Path("tracker.json").write_text("{}")
+    for name in ("tracker.json", "old.json"):
+        Path(name).write_text("{}")
+    os.utime("old.json", (0, time.time() - 25 * 3600))
     record("scan", layout)
     with pytest.raises(FindingsError) if result == Result.FAILS else nullcontext():
         scan.main(["debian", "--platform=linux/amd64", "--tracker=tracker.json", *arguments])
