@@ -210,11 +210,11 @@ class Embedded:
 
     def _stop(self) -> bool:
         running = self.running()
-        networks = self._networks() if running else []
+        interfaces = self._interfaces() if running else []
         if running:
             with console.status("Stopping the embedded engine"):
                 _end(running)
-        for interface in [*networks, self.identity]:
+        for interface in [*interfaces, self.identity]:
             _remove_bridge(interface)
         _remove_control_groups(self.identity)
         self.socket.unlink(missing_ok=True)
@@ -238,7 +238,7 @@ class Embedded:
             paths.write_text(record, str(found))
         return found
 
-    def _networks(self) -> list[str]:
+    def _interfaces(self) -> list[str]:
         """Interfaces of the networks that users of the engine made (`br-<id>`)."""
         try:
             client = docker.DockerClient(base_url=self.host, timeout=5)

@@ -84,7 +84,7 @@ def _debian(sha256: str, others: Mapping[str, str]) -> Licence:
             members = {}
             for member in archive:
                 members[posixpath.normpath(member.name)] = member
-                if path in members and member.isfile():  # read at once: to come back would be to unpack all again
+                if path in members and members[path].isfile():  # read at once: to come back is to unpack all again
                     break
             path = _followed(path, members)
             if path in members and (stream := archive.extractfile(members[path])):

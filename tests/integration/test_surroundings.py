@@ -217,11 +217,15 @@ def test_order_of_files(disordered: Checkout, layout: Layout) -> None:
 
 @NEEDS_ROOT
 def test_order_and_time_would_be_seen(disordered: Checkout) -> None:
-    """That of certificates which nobody sorts, and that of files with the time of the build."""
-    folder = '"$root"/usr/share/ca-certificates/mozilla'
-    disordered.mistake(f"cat {folder}/*.crt >", f"find {folder} -name '*.crt' -exec cat {{}} + >")
+    """That of a list of files, and that of files with the time of the build; each build is one anew."""
+    copying = '    cp -R /rootfs/. "$layers/configuration/"\n'
+    disordered.mistake(copying, f'{copying}    find /rootfs > "$layers/configuration/usr/files"\n')
     disordered.mistake('find "$layers" -exec touch', 'find "$layers"/[!m]* -exec touch')
-    assert layers_that_differ(disordered.build()) == {"base", "modules"}
+    first, second = disordered.build(), disordered.build()
+    assert layers_that_differ(first) == layers_that_differ(second) == {"modules", "configuration"}
+    for layer in ("modules", "configuration"):
+        found = [re.findall(rf"layer {layer}: .*, (\S+) built", done.stdout) for done in (first, second)]
+        assert found[0] != found[1]
 
 
 def test_an_edit_that_keeps_size_and_time_is_seen(checkout: Checkout, layout: Layout) -> None:
