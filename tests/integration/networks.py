@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ import docker
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
+from tests.integration.containers import PATIENCE
+
 # Each network takes one /24 of it; the embedded engines take theirs from 10.213.0.0/16.
 _RANGE = IPv4Network("10.214.0.0/16")
 _ROUTES = Path("/proc/net/route")  # of Linux
+_ADDRESSES = Path("/proc/net/if_inet6")  # likewise, see proc(5)
+_TENTATIVE = 0x40  # IFA_F_TENTATIVE of linux/if_addr.h
 _ATTEMPTS = 20  # tests that run at the same time may choose the same one
 
 
@@ -47,6 +52,26 @@ class Network:
             addresses["ipv6_address"] = self.address6(number)
         endpoint = self.client.api.create_endpoint_config(**addresses)
         return {"network": self.name, "networking_config": {self.name: endpoint}}
+
+    def wait_for_gateway(self) -> None:
+        """Wait until this machine may use its IPv6 address in the network.
+
+        When the first member has joined, the kernel asks for a second whether anybody else has the address (RFC 4862,
+        5.4). What this machine connects to until then, it connects to from its address in another network; and if that
+        one goes, which may be another test's, the connection is dead.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self._is_tentative(IPv6Address(self.address6(1))):
+            assert time.monotonic() < deadline, f"{self.address6(1)} is still tentative"
+            time.sleep(0.05)
+
+    @staticmethod
+    def _is_tentative(address: IPv6Address) -> bool:
+        lines = _ADDRESSES.read_text().splitlines() if _ADDRESSES.is_file() else []
+        # Address, index of the interface, length of the prefix, scope, flags, interface: the numbers are hexadecimal.
+        fields = (line.split() for line in lines)
+        return any(bytes.fromhex(found) == address.packed and int(flags, 16) & _TENTATIVE
+                   for found, _, _, _, flags, _ in fields)  # fmt: skip
 
 
 def _free() -> list[int]:

@@ -221,6 +221,7 @@ def with_both_families(
     with networks.network(client, ipv6=True) as network:
         options = published(*LOOPBACKS) | {"network": network.name}
         with servers.serving(client, image, options, **limits | environment) as server:
+            network.wait_for_gateway()
             yield server, {network.address(1), network.address6(1)}  # published ports come from the gateway
 
 
