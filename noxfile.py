@@ -18,7 +18,7 @@ nox.options.sessions = ["lint", "unit", "build", "integration"]
 
 ROOT = Path(__file__).parent
 BIN = ROOT / ".venv" / "bin"
-WORKERS = "4"  # processes of the integration tests, which wait for containers half of the time
+WORKERS = "5"  # processes of the integration tests, which wait for containers most of the time
 
 
 def run(session: nox.Session, program: str, *arguments: str) -> None:

@@ -10,11 +10,13 @@ from xdist.scheduler import LoadScopeScheduling
 from scripts import variants
 
 _VARIANTS = variants.names()
-# Modules whose tests take long: whoever took one last would keep all others waiting. Longest first.
+# Modules whose tests take long: whoever took one last would keep all others waiting. The longest are first, and those
+# that compute take turns with those that wait.
 LONG = (
     *("test_surroundings", "test_foreign_platforms", "test_certificates", "test_modules", "test_reproducible"),
-    *("test_unicode", "test_release", "test_environment", "test_storage", "test_tokens", "test_vault", "test_verify"),
-    *("test_builders", "test_alpine", "test_workflows"),
+    *("test_unicode", "test_release", "test_tokens", "test_environment", "test_storage", "test_health", "test_vault"),
+    *("test_verify", "test_accounts", "test_builders", "test_acme", "test_alpine", "test_commands", "test_workflows"),
+    "test_faults",
 )
 # Modules whose tests have no server in common: each function may run anywhere.
 INDEPENDENT = ("test_modules",)
