@@ -20,7 +20,7 @@ from scripts.platforms import Platform
 # What the image promises to run under, and the tests therefore always use.
 CONFINED: dict[str, Any] = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 _LOG_DELAY = 5.0  # seconds
-PATIENCE = 60.0  # seconds; emulated processors are slow
+PATIENCE = 120.0  # seconds; emulated processors are slow, and so are machines that others use as well
 
 
 class Published(Protocol):

@@ -84,13 +84,17 @@ class Flood:
         self.lost.set()
         self._progress.set()
 
+    def send(self) -> None:
+        """Send one more message."""
+        body = f"{self.name} {len(self.tried)}"
+        self.tried.append(body)
+        self.sender.say(RECEIVER, body)
+
     async def run(self) -> None:
         """Send until the connection is lost, or the task is cancelled."""
         while not self.lost.is_set():
             while len(self.tried) - len(self.acknowledged) < _IN_FLIGHT:
-                body = f"{self.name} {len(self.tried)}"
-                self.tried.append(body)
-                self.sender.say(RECEIVER, body)
+                self.send()
             await self._progress.wait()
             self._progress.clear()
 

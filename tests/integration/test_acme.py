@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +64,9 @@ PROGRAMS = (
 
 @dataclass(frozen=True)
 class Office:
-    """Where certificates are asked for: each program has a folder of its own in `folder`."""
+    """Where certificates are asked for: each program has a folder of its own in `folder`, and an image."""
 
-    images: Images
+    images: Mapping[str, LoadedImage]
     network: Network
     pebble: Pebble
     trusted: Path
@@ -78,7 +78,7 @@ class Office:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
         outcome = await asyncio.to_thread(
-            servers.run, self.network.client, self.images.peer(program.name), *command,
+            servers.run, self.network.client, self.images[program.name], *command,
             **self.network.member(program.member),
             extra_hosts={pebble.NAME: self.pebble.peer.address},
             tmpfs={"/tmp": "mode=1777"},  # noqa: S108  (a place in the container)
@@ -101,7 +101,7 @@ def office(client: docker.DockerClient, images: Images, tmp_path: Path) -> Itera
     with networks.network(client) as network:
         hosts = {program.domain: network.address(program.member) for program in PROGRAMS}
         with pebble.serving(client, images.peer("pebble"), network, _PEBBLE, authority, hosts) as started:
-            yield Office(images, network, started, trusted, folder)
+            yield Office({program.name: images.peer(program.name) for program in PROGRAMS}, network, started, trusted, folder)
 
 
 def serials(server: Server, root: bytes) -> dict[str, int]:

@@ -193,6 +193,27 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(
         asyncio.run(scenario())
 
 
+def test_a_power_cut_keeps_the_last_message_that_was_acknowledged(
+    client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+) -> None:
+    """Nothing comes after it that would have the system write more."""
+    with _on_disk(client, image, tmp_path, {"PROSODY_SQL_DRIVER": "SQLite3"}, "") as (server, disk):
+        certificate = server.certificate(tmp_path)
+
+        async def scenario() -> None:
+            async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate, plugins=["xep_0198"]) as sender:
+                flood = Flood(sender)
+                flood.send()
+                sender.plugin["xep_0198"].request_ack()
+                await flood.until(lambda: len(flood.acknowledged) == 1)
+                await asyncio.to_thread(_cut_power, server, disk, flood)
+            await asyncio.to_thread(server.start)
+            tally = flood.tally(await delivery.kept(server, certificate, flood))
+            assert (tally.lost, tally.doubled) == (0, 0)
+
+        asyncio.run(scenario())
+
+
 def test_files_are_mended_after_a_power_cut(
     client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
 ) -> None:
