@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jinja2
 
-from scripts import errors, lock, mirrors, paths, variants
+from scripts import errors, inventory, lock, mirrors, paths, variants
 from scripts.console import console
 from scripts.errors import StaleError
 from scripts.lock import Lock
@@ -26,7 +26,9 @@ from scripts.variants import Variant
 # Only used where the build system is not: it puts the locked busybox-static in this image's place.
 _BUSYBOX = "busybox:1.37.0-musl@sha256:222ad6d973c0d198014546a65cd02c5fdedcc172123c5b4c2bf0af636550bd94"
 
-# Topmost layer: what a variant declares, and the repository's own files.
+# Above the layers that a variant has packages in: the bill of materials, which changes with the lock alone; and topmost
+# what a variant declares, and the repository's own files.
+BILL = "bill"
 CONFIGURATION = "configuration"
 
 
@@ -49,7 +51,6 @@ def expand(variant: Variant, locked: Lock) -> str:
     mirrored = [name for name in names if "://" not in name]
     return environment.get_template("Dockerfile.j2").render(
         variant=variant,
-        title=f"{variant.title} ({variant.name})" if variant.title else variant.name,
         image=variant.image,
         lock=locked,
         layers=layers(variant),
@@ -57,7 +58,11 @@ def expand(variant: Variant, locked: Lock) -> str:
         busybox=_BUSYBOX,
         archives=[_Archive(mirrors.variable(name), mirrors.public_url(name, locked.snapshot)) for name in mirrored],
         bases={name: f"${{{mirrors.variable(name)}}}" if name in mirrored else name for name in names},
-        platforms=[(platform, locked.platforms[platform.name]) for platform in variant.platforms],
+        bill=inventory.path_of_bill(variant),
+        platforms=[
+            (platform, locked.platforms[platform.name], inventory.bill(variant, locked, platform))
+            for platform in variant.platforms
+        ],
         assemble=(paths.IMAGES / "assemble.sh").read_text().rstrip("\n"),
         icu=(paths.IMAGES / "icu.awk").read_text().rstrip("\n"),
         apk=(paths.IMAGES / "apk.sh").read_text().rstrip("\n"),
@@ -81,7 +86,7 @@ def _quoted(value: str) -> str:
 
 def layers(variant: Variant) -> tuple[str, ...]:
     """Names of the image's layers, lowest first."""
-    return (*variant.layers, CONFIGURATION)
+    return (*variant.layers, BILL, CONFIGURATION)
 
 
 def path_of(name: str) -> Path:

@@ -6,7 +6,7 @@ writes dist/sbom/<variant>/*.cdx.json (CycloneDX 1.6) and *.spdx.json (SPDX 2.3)
 named variants (default: all that are locked). The same lock gives the same bytes: the time in them is the lock's epoch,
 and their identifiers are derived from its checksum.
 
-Packages are named by purl (package-url specification, types deb, apk, npm and generic).
+Packages are named as in the bill inside the image, which is `scripts.inventory`'s.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from spdx_tools.spdx.model import (
 )
 from spdx_tools.spdx.model import Document as SpdxDocument
 
-from scripts import errors, licences, lock, oci, paths, variants
+from scripts import errors, inventory, licences, lock, oci, paths, variants
 from scripts.console import console, step_progress, table
 from scripts.licences import Licence
 from scripts.lock import Lock, LockedPackage
@@ -60,7 +60,6 @@ CYCLONEDX = "application/vnd.cyclonedx+json"
 SPDX = "application/spdx+json"
 _TOOL = "prosody-images"
 _NAMESPACE = uuid.UUID("6f0f5f0b-6a0e-4b8c-9d0a-3a1c6f2f7c11")  # of the identifiers that are derived here
-_SUPPLIERS = {"debian": "Debian", "debian-security": "Debian", "alpine": "Alpine Linux"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Part:
     @property
     def supplier(self) -> str:
         """Who distributes it; empty if nobody is known to."""
-        return _SUPPLIERS.get(self.package.archive, "")
+        return inventory.SUPPLIERS.get(self.package.archive, "")
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,9 @@ class Bill:
 def bill(variant: Variant, locked: Lock, platform: Platform) -> Bill:
     """The bill of one platform, whose packages must be in the cache."""
     packages = locked.platforms[platform.name]
-    release = _release(variant, locked, packages)
+    release = inventory.release(variant, locked, platform)
     parts = tuple(
-        Part(package, licences.of(package, packages), *_purls(package, f"{variant.distribution}-{release}"),
+        Part(package, licences.of(package, packages), *inventory.purls(package, f"{variant.distribution}-{release}"),
              locked.url(package))
         for package in packages
     )  # fmt: skip
@@ -123,35 +122,6 @@ def documents(found: Bill) -> tuple[Document, Document]:
         Document(f"{found.name}.cdx.json", CYCLONEDX, cyclonedx(found)),
         Document(f"{found.name}.spdx.json", SPDX, spdx(found)),
     )
-
-
-def _release(variant: Variant, locked: Lock, packages: Sequence[LockedPackage]) -> str:
-    """Version of the distribution, as /etc/os-release has it: base-files has the version of Debian."""
-    if variant.distribution == "alpine":
-        return locked.suites[0].suite.removeprefix("v")
-    return next((package.version.partition(".")[0] for package in packages if package.package == "base-files"), "")
-
-
-def _purls(package: LockedPackage, distro: str) -> tuple[str, str]:
-    """Names of a package and of its source, which is empty where the distribution has none.
-
-    `upstream` is what scanners take the source from, which vulnerabilities of distributions are told of.
-    """
-    name, version = package.package, package.version
-    if package.archive == "npm":
-        namespace, _, name = name.rpartition("/")
-        return PackageURL("npm", namespace or None, name, version).to_string(), ""
-    if package.archive == "alpine":
-        qualifiers = {"arch": package.architecture, "distro": distro, "upstream": package.source}
-        return PackageURL("apk", "alpine", name, version, qualifiers).to_string(), ""
-    if package.archive not in _SUPPLIERS:
-        qualifiers = {"download_url": f"{package.archive}/{package.path}", "checksum": f"sha256:{package.sha256}"}
-        return PackageURL("generic", None, name, version, qualifiers).to_string(), ""
-    qualifiers = {"arch": package.architecture, "distro": distro}
-    if (package.source, package.source_version) != (name, version):
-        qualifiers["upstream"] = f"{package.source}@{package.source_version}"
-    source = PackageURL("deb", "debian", package.source, package.source_version, {"arch": "source", "distro": distro})
-    return PackageURL("deb", "debian", name, version, qualifiers).to_string(), source.to_string()
 
 
 def cyclonedx(found: Bill) -> bytes:

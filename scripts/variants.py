@@ -132,6 +132,11 @@ class Variant:
     document: Document = field(repr=False, compare=False)
 
     @property
+    def full_title(self) -> str:
+        """What people read as the image's name: `Prosody (debian)`."""
+        return f"{self.title} ({self.name})" if self.title else self.name
+
+    @property
     def architectures(self) -> tuple[str, ...]:
         """What its distribution calls its platforms."""
         return tuple(platform.named_by(self.distribution) for platform in self.platforms)

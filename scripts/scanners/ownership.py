@@ -12,7 +12,7 @@ from pathlib import Path
 
 from debian.debfile import DebFile
 
-from scripts import contents, fetch, paths
+from scripts import contents, fetch, inventory, paths
 from scripts.contents import Member
 from scripts.lock import Lock
 from scripts.platforms import Platform
@@ -31,7 +31,7 @@ Known = Mapping[str, frozenset[str]]  # path -> what may be there: beginnings of
 def known(variant: Variant, lock: Lock, platform: Platform) -> Known:
     """Every file and link that an image may have. The packages must be in the cache."""
     found: dict[str, set[str]] = {}
-    for path, content in (*_of_packages(lock, platform), *_declared(variant)):
+    for path, content in (*_of_packages(lock, platform), *_declared(variant), _bill(variant, lock, platform)):
         found.setdefault(path, set()).add(content)
     for path, contents_of_it in found.items():
         if variant.image.icu and any(fnmatch(path, pattern) for pattern in _ICU):
@@ -70,6 +70,11 @@ def _declared(variant: Variant) -> Iterator[tuple[str, str]]:
                 yield str(file.relative_to(root)), contents.identity(file.read_bytes())
     for path in _WRITTEN:
         yield path, ANY
+
+
+def _bill(variant: Variant, lock: Lock, platform: Platform) -> tuple[str, str]:
+    text = f"{inventory.bill(variant, lock, platform)}\n"
+    return inventory.path_of_bill(variant), contents.identity(text.encode())
 
 
 def allowed(member: Member, found: Known, variant: Variant) -> bool:

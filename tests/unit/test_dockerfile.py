@@ -75,7 +75,7 @@ def test_packages_come_from_the_locked_snapshot_by_default() -> None:
 def test_layers_are_copied_lowest_first() -> None:
     last = dockerfile.expand(DEBIAN, COMMITTED).rsplit("\nFROM scratch\n", 1)[1]
     copied = re.findall(r"^COPY --link --from=assemble /layers/([a-z]+)\.\d+/ /$", last, re.MULTILINE)
-    assert copied == [*DEBIAN.layers, "configuration"] == list(dockerfile.layers(DEBIAN))
+    assert copied == [*DEBIAN.layers, "bill", "configuration"] == list(dockerfile.layers(DEBIAN))
 
 
 def test_what_is_declared_is_in_the_file() -> None:

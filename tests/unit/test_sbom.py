@@ -20,7 +20,7 @@ from rfc3986_validator import validate_rfc3986
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from scripts import fetch, lock, mirrors, paths, sbom
+from scripts import fetch, inventory, lock, mirrors, paths, sbom
 from scripts.lock import Lock
 from scripts.platforms import PLATFORMS
 from scripts.sbom import Bill
@@ -137,6 +137,21 @@ def test_both_formats_have_all_packages_with_their_hashes(bill: Bill, locked: Lo
     assert [(each["name"], each["versionInfo"]) for each in sources] == [
         ("base-files", "13.8+deb13u7"), ("sources", "1:2.0-1"), ("tool", "1"),
     ]  # fmt: skip
+
+
+def test_the_bill_inside_the_image_is_valid_and_names_the_same(
+    bill: Bill, locked: Lock, variant: Callable[..., Variant]
+) -> None:
+    inside = inventory.bill(variant(), locked, PLATFORMS["linux/arm64"])
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(inside) is None
+    fields = ("type", "name", "version", "purl", "hashes")
+    components = [
+        [{field: each.get(field) for field in fields} for each in json.loads(text)["components"]]
+        for text in (inside, sbom.cyclonedx(bill))
+    ]
+    key = lambda each: (each["type"], each["name"])  # noqa: E731
+    assert sorted(components[0], key=key) == sorted(components[1], key=key)
+    assert len(components[0]) == 1 + len(locked.platforms["linux/arm64"])
 
 
 def test_licences_are_stated_or_not_asserted(bill: Bill) -> None:
