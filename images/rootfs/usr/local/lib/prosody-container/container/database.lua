@@ -1,9 +1,6 @@
--- Corrects what Prosody 13.0.6 tells SQLite too late:
--- - to wait for other processes, only after it has looked at its tables: prosodyctl failed with "database is locked"
---   while the server, or another prosodyctl, wrote;
--- - to wait for the disk, only within a transaction, where it has no effect. SQLite's default (FULL) does not wait until
---   the journal's removal is on the disk, so a power cut could take back the last transaction, although a client had been
---   told that its message is received (https://www.sqlite.org/pragma.html#pragma_synchronous).
+-- Corrects what Prosody 13.0.6 tells SQLite too late: to wait for other processes, after it has looked at its tables
+-- ("database is locked"); and to wait for the disk, within a transaction, where that has no effect. By default (FULL)
+-- SQLite does not wait for the removal of its journal: a power cut took back messages that were acknowledged.
 
 local dbi = require "DBI"
 
@@ -24,7 +21,7 @@ dbi.Connect = function(driver, ...)
 	return connection, reason
 end
 
---- From now on, connections to SQLite wait for other processes that many milliseconds from their first statement.
+--- From now on, connections to SQLite wait for other processes that many milliseconds.
 function database.wait(milliseconds)
 	settings[2] = ("busy_timeout=%d"):format(milliseconds)
 end
