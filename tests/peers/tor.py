@@ -44,7 +44,6 @@ SocksPort 0
 ORPort 500{number}
 DirPort 700{number}
 AuthoritativeDirectory 1
-AuthDirTestReachability 0
 V3AuthoritativeDirectory 1
 ContactInfo tests
 ExitPolicy reject *:*
@@ -55,10 +54,9 @@ ORPort 600{number}
 ExitRelay 1
 ExitPolicy accept *:*
 """
-# Who uses the network takes any relay at any time: with guards, a relay that was late once is out for minutes, and a
-# network of six has none left.
+# Else what uses onion services keeps to four relays in the second place of its circuits, chosen once: with a consensus
+# that has but one relay yet, to that one, which cannot be in the first place of the same circuit as well.
 _USER = """
-UseEntryGuards 0
 VanguardsLiteEnabled 0
 """
 # Everybody has to know the keys of the authorities, which therefore are made first. Tor tells a fingerprint only if it
