@@ -90,13 +90,13 @@ class Contained:
         ports: Any = self.running.ports
         return {port["HostIp"]: int(port["HostPort"]) for port in ports[f"{inside}/{transport}"]}[address]
 
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until `condition` holds; fails with the log if the container ends or it takes too long."""
-        deadline = time.monotonic() + PATIENCE
+    def wait_for(self, condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+        """Wait until `condition` holds; fails with the log if the container ends or it takes too long (seconds)."""
+        deadline = time.monotonic() + patience
         while not condition():
             self.running.reload()
             assert self.running.status in ("created", "running"), f"the container ended:\n{self.log()}"
-            assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s:\n{self.log()}"
+            assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s:\n{self.log()}"
             time.sleep(0.05)
 
     def execute(self, *command: str, user: str = "") -> Outcome:
