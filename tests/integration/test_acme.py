@@ -101,7 +101,8 @@ def office(client: docker.DockerClient, images: Images, tmp_path: Path) -> Itera
     with networks.network(client) as network:
         hosts = {program.domain: network.address(program.member) for program in PROGRAMS}
         with pebble.serving(client, images.peer("pebble"), network, _PEBBLE, authority, hosts) as started:
-            yield Office({program.name: images.peer(program.name) for program in PROGRAMS}, network, started, trusted, folder)
+            programs = {program.name: images.peer(program.name) for program in PROGRAMS}
+            yield Office(programs, network, started, trusted, folder)
 
 
 def serials(server: Server, root: bytes) -> dict[str, int]:

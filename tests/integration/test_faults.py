@@ -193,10 +193,10 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(
         asyncio.run(scenario())
 
 
-def test_a_power_cut_keeps_the_last_message_that_was_acknowledged(
+def test_a_power_cut_keeps_the_message_that_was_acknowledged_last(
     client: docker.DockerClient, image: LoadedImage, tmp_path: Path
 ) -> None:
-    """Nothing comes after it that would have the system write more."""
+    """Nothing comes after it that has the system write more: SQLite's own default loses it each time."""
     with _on_disk(client, image, tmp_path, {"PROSODY_SQL_DRIVER": "SQLite3"}, "") as (server, disk):
         certificate = server.certificate(tmp_path)
 
@@ -204,7 +204,8 @@ def test_a_power_cut_keeps_the_last_message_that_was_acknowledged(
             async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate, plugins=["xep_0198"]) as sender:
                 flood = Flood(sender)
                 flood.send()
-                sender.plugin["xep_0198"].request_ack()
+                await sender.catch_up()
+                sender.send_raw(f"<r xmlns='{_MANAGEMENT}'/>")
                 await flood.until(lambda: len(flood.acknowledged) == 1)
                 await asyncio.to_thread(_cut_power, server, disk, flood)
             await asyncio.to_thread(server.start)

@@ -7,23 +7,26 @@ local dbi = require "DBI"
 local database = {}
 
 local connect = dbi.Connect
-local settings = { "synchronous=EXTRA" }
+local settings = { "busy_timeout=1000", "synchronous=EXTRA" } -- the second reads the tables
 
 dbi.Connect = function(driver, ...)
 	local connection, reason = connect(driver, ...)
 	if connection and driver == "SQLite3" then
+		connection:autocommit(true)
 		for _, setting in ipairs(settings) do
-			local statement = connection:prepare("PRAGMA " .. setting)
+			local statement, problem = connection:prepare("PRAGMA " .. setting)
+			if not statement then return nil, problem end
 			statement:execute()
 			statement:close()
 		end
+		connection:autocommit(false)
 	end
 	return connection, reason
 end
 
 --- From now on, connections to SQLite wait for other processes that many milliseconds.
 function database.wait(milliseconds)
-	settings[2] = ("busy_timeout=%d"):format(milliseconds)
+	settings[1] = ("busy_timeout=%d"):format(milliseconds)
 end
 
 return database
