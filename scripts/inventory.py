@@ -74,9 +74,9 @@ def bill(variant: Variant, locked: Lock, platform: Platform) -> str:
             },
         },
     }
-    fields = [f" {json.dumps(key)}: {json.dumps(part)}" for key, part in value.items()]
-    rows = [f"  {json.dumps(component)}" for component in _components(variant, locked, platform)]
-    return ",\n".join(["{\n" + fields[0], *fields[1:], ' "components": [\n' + ",\n".join(rows)]) + "\n ]\n}"
+    fields = "".join(f" {json.dumps(key)}: {json.dumps(part)},\n" for key, part in value.items())
+    rows = ",\n".join(f"  {json.dumps(component)}" for component in _components(variant, locked, platform))
+    return f'{{\n{fields} "components": [\n{rows}\n ]\n}}'
 
 
 def _components(variant: Variant, locked: Lock, platform: Platform) -> Iterator[Mapping[str, Any]]:
