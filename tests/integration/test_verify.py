@@ -7,12 +7,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts import build, contents, digests, dockerfile, lock, oci, paths, platforms, registry, verify
+from scripts import build, contents, digests, dockerfile, inventory, lock, oci, paths, platforms, registry, verify
 from scripts.build import Recipe
 from scripts.differences import Difference
 from scripts.engine import Engine
@@ -67,11 +67,20 @@ def test_the_list_of_files_is_of_the_image(variant: str, images: Images) -> None
         assert verify.verdict(recipe, layout, image, committed(recipe)).differences == ()
 
 
+def places(differences: Iterable[Difference]) -> list[tuple[str, str, str]]:
+    return [(difference.layer, difference.path, difference.attribute) for difference in differences]
+
+
+def tampered_places(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """The file, and the bill inside the image, which has the hash of the file's package."""
+    return [("prosody", FILE, "content"), ("bill", inventory.path_of_bill(recipe.variant), "content")]
+
+
 def test_one_bit_of_one_file_is_named(recipe: Recipe, tampered: Layout) -> None:
     """Though every hash in the lock was changed with it, and the published image is not at hand."""
-    (difference,) = verify.verdict(recipe, tampered, tampered.images[0], committed(recipe)).differences
-    assert (difference.layer, difference.path, difference.attribute) == ("prosody", FILE, "content")
-    assert difference.expected != difference.found
+    differences = verify.verdict(recipe, tampered, tampered.images[0], committed(recipe)).differences
+    assert places(differences) == tampered_places(recipe)
+    assert all(difference.expected != difference.found for difference in differences)
 
 
 def test_a_published_image_is_compared_attribute_by_attribute(
@@ -80,8 +89,7 @@ def test_a_published_image_is_compared_attribute_by_attribute(
     """With what was published at hand, both can be looked into."""
     expected = Expected(digests.Digests(layout.index, layout.images), layout)
     found = verify.verdict(recipe, tampered, tampered.images[0], expected)
-    (difference,) = found.differences
-    assert (difference.layer, difference.path, difference.attribute) == ("prosody", FILE, "content")
+    assert places(found.differences) == tampered_places(recipe)
 
     verify.keep(found, tampered, expected)
     folder = paths.DIST / "verify" / "debian" / NATIVE.tag
@@ -172,8 +180,10 @@ def test_a_layout_that_was_written_is_read_again(layout: Layout, scratch: Path) 
         oci.load(copy)
 
 
-def test_a_rebuild_from_nothing_is_compared_with_what_was_published(tampered: Layout, scratch: Path) -> None:
-    """By the command, with empty caches and an engine of its own: only the tampered file is another one."""
+def test_a_rebuild_from_nothing_is_compared_with_what_was_published(
+    recipe: Recipe, tampered: Layout, scratch: Path
+) -> None:
+    """By the command, with empty caches and an engine of its own: only what was tampered with is another."""
     copy = scratch / "checkout"
     paths.copy_checkout(copy)
     done = subprocess.run(
@@ -181,14 +191,9 @@ def test_a_rebuild_from_nothing_is_compared_with_what_was_published(tampered: La
         cwd=copy, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 17, done.stderr
-    row = next(line for line in done.stderr.splitlines() if FILE in line)
-    assert [cell.strip() for cell in row.strip("│").split("│")][:5] == [
-        "debian",
-        str(NATIVE),
-        "prosody",
-        FILE,
-        "content",
-    ]
-    assert "1 differences" in done.stderr
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stderr.splitlines()]
+    for place in tampered_places(recipe):
+        assert ["debian", str(NATIVE), *place] in [row[:5] for row in rows], done.stderr
+    assert "2 differences" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((copy / ".cache").glob("verify-*")) == [], "nothing is left"
