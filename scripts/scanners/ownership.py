@@ -73,6 +73,7 @@ def _declared(variant: Variant) -> Iterator[tuple[str, str]]:
 
 
 def _bill(variant: Variant, lock: Lock, platform: Platform) -> tuple[str, str]:
+    """The Dockerfile has it as a heredoc, whose last line ends as well."""
     text = f"{inventory.bill(variant, lock, platform)}\n"
     return inventory.path_of_bill(variant), contents.identity(text.encode())
 
