@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from scripts import toolset
-from tests.integration.containers import CONFINED
+from tests.integration.containers import CONFINED, execute
 from tests.integration.servers import Server
 
 # chromedriver's port; the container of the server has to publish it.
@@ -54,8 +54,8 @@ def browsing(client: docker.DockerClient, server: Server, authority: Path) -> It
         printed: Any = browser.logs(stream=True, follow=True)
         assert any(b"started successfully" in line for line in printed), browser.logs().decode(errors="replace")
         for step in _IMPORT:
-            imported: Any = browser.exec_run(["/usr/bin/certutil", "-d", f"sql:{_DATABASE}", *step])
-            assert imported.exit_code == 0, imported.output.decode(errors="replace")
+            imported = execute(browser, ["/usr/bin/certutil", "-d", f"sql:{_DATABASE}", *step])
+            assert imported.status == 0, imported.text
         driver = _connect(server.port(PORT))
         try:
             yield driver

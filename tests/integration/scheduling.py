@@ -16,7 +16,7 @@ LONG = (
     *("test_surroundings", "test_foreign_platforms", "test_certificates", "test_modules", "test_reproducible"),
     *("test_unicode", "test_release", "test_tokens", "test_environment", "test_storage", "test_health", "test_vault"),
     *("test_verify", "test_accounts", "test_builders", "test_acme", "test_alpine", "test_commands", "test_workflows"),
-    "test_faults",
+    *("test_faults", "test_tor"),
 )
 # Modules whose tests have no server in common: each function may run anywhere.
 INDEPENDENT = ("test_modules",)

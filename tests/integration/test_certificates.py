@@ -411,10 +411,9 @@ def test_what_is_wrong_with_one_is_only_noted_where_there_is_another(
 
 def run_lua(server: Server, program: str) -> str:
     """Output of a program that runs within the container."""
-    status, output = server.running.exec_run(["/usr/bin/lua5.4", "-e", program])
-    assert isinstance(output, bytes)
-    assert status == 0, output
-    return output.decode()
+    outcome = server.execute("/usr/bin/lua5.4", "-e", program)
+    assert outcome.status == 0, outcome.text
+    return outcome.output
 
 
 def metrics(server: Server) -> str:

@@ -173,8 +173,8 @@ def test_after_a_faulty_reload_the_server_has_what_it_had(reloading: Reloading, 
     reloading.while_connected(text)
     assert reloading.title() == "first"
     log_in(reloading.server.port(), BOB, BOB_PASSWORD, reloading.certificate)
-    health = reloading.server.running.exec_run(["/usr/bin/lua5.4", "/usr/local/lib/prosody-container/health.lua"])
-    assert health.exit_code == 0, health.output
+    health = reloading.server.execute("/usr/bin/lua5.4", "/usr/local/lib/prosody-container/health.lua")
+    assert health.status == 0, health.text
 
 
 def test_a_reload_reads_the_files_of_variables(reloading: Reloading) -> None:

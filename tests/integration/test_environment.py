@@ -21,7 +21,7 @@ import yaml
 
 from scripts import catalogue
 from scripts.catalogue import Variable
-from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration.containers import CONFINED, LoadedImage, Outcome
 from tests.integration.servers import DOMAIN, Server
 
 _HERE = Path(__file__).parent
@@ -582,6 +582,6 @@ def test_the_umask_of_the_server(client: docker.DockerClient, image: LoadedImage
     server = Server(client, image, {"PROSODY_DOMAIN": DOMAIN, "PROSODY_UMASK": "077"})
     try:
         server.start()
-        assert server.running.exec_run(["/usr/bin/lua5.4", "-e", _UMASK]) == (0, b"0077")
+        assert server.execute("/usr/bin/lua5.4", "-e", _UMASK) == Outcome(0, "0077")
     finally:
         server.remove()

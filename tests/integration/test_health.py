@@ -63,16 +63,14 @@ def check(server: Server) -> tuple[int, str]:
     server.running.reload()
     command = server.running.attrs["Config"]["Healthcheck"]["Test"]
     assert command[0] == "CMD"
-    status, output = server.running.exec_run(command[1:])
-    assert status is not None
-    assert isinstance(output, bytes)
-    return status, output.decode().strip()
+    outcome = server.execute(*command[1:])
+    return outcome.status, outcome.text.strip()
 
 
 def run_lua(server: Server, program: str) -> None:
     """Run a Lua program in the container."""
-    status, output = server.running.exec_run(["/usr/bin/lua5.4", "-e", program])
-    assert status == 0, output
+    outcome = server.execute("/usr/bin/lua5.4", "-e", program)
+    assert outcome.status == 0, outcome.text
 
 
 def failing(server: Server) -> dict[str, Any]:
@@ -115,8 +113,8 @@ def test_frequent_probes_do_not_write(healthy_server: Server) -> None:
 def test_the_module_can_be_reloaded(client: docker.DockerClient, image: LoadedImage) -> None:
     with serving(client, image) as server:
         for command in ("module:reload('container_health')", "config:reload()", "module:reload('container_health')"):
-            status, output = server.running.exec_run(["prosodyctl", "shell", command])
-            assert status == 0, output
+            outcome = server.execute("prosodyctl", "shell", command)
+            assert outcome.status == 0, outcome.text
             assert get(server, "/ready")[0] == 200
             assert check(server)[0] == 0
         assert " error" not in server.log()
@@ -153,8 +151,8 @@ def test_without_a_port_for_starttls_direct_tls_is_asked(
 def test_a_closed_port_is_noticed(client: docker.DockerClient, image: LoadedImage) -> None:
     with serving(client, image) as server:
         assert failing(server) == {}
-        status, output = server.running.exec_run(["prosodyctl", "shell", "port:close(5223)"])
-        assert status == 0, output
+        outcome = server.execute("prosodyctl", "shell", "port:close(5223)")
+        assert outcome.status == 0, outcome.text
         assert failing(server) == {"c2s": {"ok": False, "port": 5223, "reason": "not listening"}}
         assert get(server, "/health") == (200, "ok\n")
         assert check(server)[0] == 1

@@ -127,10 +127,9 @@ class Newcomer(Server):
 
     def run(self, *command: str) -> str:
         """Output of a command in the container, which must succeed."""
-        status, output = self.running.exec_run(list(command))
-        text = bytes(output).decode(errors="replace")  # type: ignore[arg-type]
-        assert status == 0, text
-        return text
+        outcome = self.execute(*command)
+        assert outcome.status == 0, outcome.text
+        return outcome.text
 
 
 @dataclass

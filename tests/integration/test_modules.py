@@ -145,9 +145,7 @@ class Record:
 def shell(server: Server, command: str) -> str:
     """What `prosodyctl shell` prints for one command."""
     line = " ".join(command.split("\n"))
-    output = server.running.exec_run(["prosodyctl", "shell", line]).output
-    assert isinstance(output, bytes)
-    return output.decode(errors="replace").strip()
+    return server.execute("prosodyctl", "shell", line).text.strip()
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import docker
 import httpx
@@ -317,11 +316,11 @@ def test_postgresql_is_used_over_verified_tls_only_where_that_is_asked_for(store
 _WRITER = """
 local connection = require("DBI").Connect("SQLite3", "/var/lib/prosody/prosody.sqlite")
 connection:prepare("BEGIN EXCLUSIVE"):execute()
-print("begun")
-io.stdout:flush()
+assert(io.open("/var/lib/prosody/begun", "w")):close()
 repeat require("socket").sleep(0.05) until io.open("/var/lib/prosody/end")
 connection:prepare("COMMIT"):execute()
 """
+_HAS_BEGUN = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/begun"))']
 _END = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/end", "w")):close()']
 
 
@@ -333,8 +332,8 @@ def test_commands_wait_for_other_processes_to_write(
     with servers.serving(
         client, image, PROSODY_SQL_DRIVER="SQLite3", PROSODY_SQLITE_BUSY_TIMEOUT_MS=patience
     ) as server:
-        writer: Any = server.running.exec_run(["lua5.4", "-e", _WRITER], stream=True).output
-        assert next(writer) == b"begun\n"
+        server.running.exec_run(["lua5.4", "-e", _WRITER], detach=True)
+        server.wait_for(lambda: server.execute(*_HAS_BEGUN).status == 0, "another process writes")
         # Who waits is let in after a while; who does not has ended before.
         end = threading.Timer(1.5 if int(patience) else PATIENCE, server.execute, _END)
         end.start()

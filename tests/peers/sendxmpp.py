@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import docker
 
 from tests import peers
-from tests.integration.containers import LoadedImage, Outcome
+from tests.integration.containers import LoadedImage, Outcome, execute
 from tests.integration.networks import Network
 from tests.peers import Peer
 
@@ -30,8 +29,7 @@ class Sendxmpp:
     def distrusting(self, *arguments: str) -> Outcome:
         """The same, without any authority that it trusts."""
         command = ["go-sendxmpp", *self.login, *arguments]
-        result: Any = self.peer.running.exec_run(command, environment={"SSL_CERT_FILE": "/dev/null"})
-        return Outcome(result.exit_code, result.output.decode())
+        return execute(self.peer.running, command, environment={"SSL_CERT_FILE": "/dev/null"})
 
     def receives(self, pattern: str) -> str:
         """Wait for a message of a pattern; returns what its group matches, if there is one."""

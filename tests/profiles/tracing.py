@@ -15,6 +15,8 @@ import pytest
 from docker.models.containers import Container, ContainerCollection
 
 from scripts import platforms, toolset
+from tests.integration import containers
+from tests.integration.containers import Outcome
 
 TRACES = "PROSODY_TRACES"  # environment variable: the folder that traces are written to
 
@@ -44,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     del config
     tools = toolset.unpack("confinement").root
     traces = os.environ[TRACES]
-    create, execute = ContainerCollection.create, Container.exec_run
+    create, execute = ContainerCollection.create, containers.execute
 
     def traced_create(self: Any, image: str, command: str | list[str] | None = None, **options: Any) -> Container:
         found = self.client.images.get(image).attrs["Config"]
@@ -57,10 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
         volumes |= {str(tools): {"bind": _TOOLS, "mode": "ro"}, traces: {"bind": _THERE, "mode": "rw"}}
         return create(self, image, command, entrypoint=[*_command(tools), *entry], volumes=volumes, **options)
 
-    def traced_execute(self: Container, command: Sequence[str], *arguments: Any, **options: Any) -> Any:
-        mounts = {mount["Destination"] for mount in self.attrs["Mounts"]}
+    def traced_execute(container: Container, command: Sequence[str], **options: Any) -> Outcome:
+        mounts = {mount["Destination"] for mount in container.attrs["Mounts"]}
         prefix = _command(tools) if _THERE in mounts and command[0] in _PROGRAMS else []
-        return execute(self, [*prefix, *command], *arguments, **options)
+        return execute(container, [*prefix, *command], **options)
 
     ContainerCollection.create = traced_create  # type: ignore[method-assign, assignment]
-    Container.exec_run = traced_execute  # type: ignore[method-assign, assignment]
+    containers.execute = traced_execute
