@@ -226,6 +226,8 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> Iterator[
         case "oneOf":
             choices = " or ".join(", ".join(choice["required"]) for choice in expected)
             yield document.problem(pointer, f"needs either {choices}, and not both")
+        case "not" if "enum" in expected:
+            yield document.problem(pointer, f"{value!r} is taken; choose another name")
         case "uniqueItems":
             twice = sorted({str(item) for item in value if value.count(item) > 1})
             yield document.problem(pointer, f"more than once: {', '.join(twice)}")

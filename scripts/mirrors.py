@@ -19,7 +19,7 @@ from debian.deb822 import Deb822
 ARCHIVES = ("debian", "debian-security", "alpine")
 SNAPSHOT = "https://snapshot.debian.org/archive"
 ALPINE = "https://dl-cdn.alpinelinux.org/alpine"
-NPM = "https://registry.npmjs.org"
+NPM = "https://registry.yarnpkg.com"  # the packages of npm's registry, byte for byte; the hash is checked anyway
 
 _NO = ("no", "false", "without", "off", "disable", "0")  # what apt takes for no (apt-pkg, StringToBool)
 _ONE_LINE = re.compile(r"^\s*deb(?:\s+\[[^\]]*\])?\s+(?P<uri>\S+)\s+\S+")  # sources.list(5)

@@ -135,6 +135,11 @@ def test_strange_values_are_explained_and_do_not_crash(tmp_path: Path, content: 
             id="no package name",
         ),
         pytest.param(
+            "layers:\n  bill: [tini]\n",
+            ["x.yaml:2:3: layers.bill: 'bill' is taken; choose another name"],
+            id="layer of the build's own",
+        ),
+        pytest.param(
             "image: {health: {interval: soon, command: [x], timeout: 1s, start-period: 1s, retries: 1}}\n",
             ["x.yaml:1:18: image.health.interval: 'soon' does not match ^[0-9]+(ms|s|m|h)$, for example '30s'"],
             id="no duration",

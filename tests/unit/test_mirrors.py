@@ -138,7 +138,7 @@ def test_the_registry_of_npm_is_that_of_the_machine(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
-    public = "https://registry.npmjs.org"
+    public = mirrors.NPM
     (tmp_path / ".npmrc").write_text(
         "fund=false\n; a comment\nregistry=http://user.example/npm/\n//x/:_authToken=a%b\n"
     )

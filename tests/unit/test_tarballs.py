@@ -213,7 +213,7 @@ def test_a_tarball_is_locked_like_a_package(archive: signed.Archive, tmp_path: P
     text = dockerfile.expand(variant, made)
     address = "${NPM_MIRROR}/client/-/client-1.2.3.tgz"
     assert text.count(f"ADD --link --checksum=sha256:{client.sha256} {address} /web/\n") == 2
-    assert "ARG NPM_MIRROR=https://registry.npmjs.org\n" in text
+    assert f"ARG NPM_MIRROR={mirrors.NPM}\n" in text
     assert "tarball web 'client-1.2.3.tgz' 1 '/srv/client' 'dist LICENSE package.json'\n" in text
 
 
