@@ -315,10 +315,12 @@ def test_postgresql_is_used_over_verified_tls_only_where_that_is_asked_for(store
 # Holds the database as another process does that writes, until it is told to end.
 _WRITER = """
 local connection = require("DBI").Connect("SQLite3", "/var/lib/prosody/prosody.sqlite")
-connection:prepare("BEGIN EXCLUSIVE"):execute()
+connection:autocommit(true)
+-- The server may be writing at this moment.
+repeat local begun = connection:prepare("BEGIN EXCLUSIVE"):execute() until begun
 assert(io.open("/var/lib/prosody/begun", "w")):close()
 repeat require("socket").sleep(0.05) until io.open("/var/lib/prosody/end")
-connection:prepare("COMMIT"):execute()
+assert(connection:prepare("COMMIT"):execute())
 """
 _HAS_BEGUN = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/begun"))']
 _END = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/end", "w")):close()']
