@@ -117,13 +117,17 @@ class Contained:
         return {port["HostIp"]: int(port["HostPort"]) for port in ports[f"{inside}/{transport}"]}[address]
 
     def wait_for(self, condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-        """Wait until `condition` holds; fails with the log if the container ends or it takes too long (seconds)."""
-        deadline = time.monotonic() + patience
+        """Wait until `condition` holds; fails with the log if the container ends or it takes too long (seconds).
+
+        What has taken long is asked for less often: questions take processors from what is waited for.
+        """
+        started = time.monotonic()
         while not condition():
             self.running.reload()
             assert self.running.status in ("created", "running"), f"the container ended:\n{self.log()}"
-            assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s:\n{self.log()}"
-            time.sleep(0.05)
+            waited = time.monotonic() - started
+            assert waited < patience, f"{what}: not within {patience:.0f} s:\n{self.log()}"
+            time.sleep(max(0.05, waited / 10))
 
     def execute(self, *command: str, user: str = "") -> Outcome:
         """Run a command in the container, as `docker exec` does."""

@@ -62,7 +62,7 @@ def _gzip(members: Iterable[tuple[tarfile.TarInfo, bytes]], *, end: bool) -> byt
     for member, content in members:
         stream.write(member.tobuf(tarfile.PAX_FORMAT))
         stream.write(content + bytes(-len(content) % 512))
-    return gzip.compress(stream.getvalue() + (bytes(1024) if end else b""), 1, mtime=0)
+    return gzip.compress(stream.getvalue() + (bytes(1024) if end else b""), 0, mtime=0)
 
 
 def _member(name: str, entry: Entry) -> tarfile.TarInfo:
