@@ -17,6 +17,7 @@ from typing import Any
 import docker
 import pytest
 import slixmpp
+from docker.errors import APIError
 
 from scripts import toolset
 from tests.integration import delivery, disks, servers, streams
@@ -155,9 +156,21 @@ def _on_disk(
             server.remove()
 
 
+def _pause(server: Server) -> None:
+    """Freeze the server. On a busy machine runc may give up and thaw it again (runc's `freezer`); then once more."""
+    for attempts_left in reversed(range(10)):
+        try:
+            server.running.pause()
+        except APIError as error:
+            if "unable to freeze" not in str(error) or not attempts_left:
+                raise
+        else:
+            return
+
+
 def _cut_power(server: Server, disk: Disk, flood: Flood) -> None:
     """Stop the server in the midst of its work, and lose what is not on the disk."""
-    server.running.pause()
+    _pause(server)
     disk.cut_power(server.running)
     flood.sender.abort()  # what the server would say now, it would not have said
     server.remove_container()

@@ -68,6 +68,21 @@ def judged(server: Server) -> Iterator[None]:
         raise
 
 
+def assert_healthy(server: Server) -> None:
+    """Judge as the engine does: a server is unhealthy when so many checks in a row say so (Dockerfile's `--retries`).
+
+    One alone may run out of its time, where a processor is emulated by one that others use as well.
+    """
+    server.running.reload()
+    said = []
+    for _ in range(server.running.attrs["Config"]["Healthcheck"]["Retries"]):
+        check = server.health()
+        if check.status == 0:
+            return
+        said.append(check.text)
+    raise AssertionError("".join(said))
+
+
 class Servers:
     """Servers of other platforms. While tests use one, the next of the same variant is already starting."""
 
@@ -117,9 +132,7 @@ def test_people_log_in_talk_meet_and_share(foreign_server: Server, certificate: 
         assert not failures
         with pytest.raises(RefusedError):
             log_in(foreign_server.port(), ALICE, "not her password", certificate)
-        foreign_server.running.reload()
-        check = foreign_server.execute(*foreign_server.running.attrs["Config"]["Healthcheck"]["Test"][1:])
-        assert check.status == 0, check.text
+        assert_healthy(foreign_server)
 
 
 def test_everything_is_there_after_a_restart(foreign_server: Server, certificate: Path, tmp_path: Path) -> None:

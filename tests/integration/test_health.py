@@ -60,10 +60,7 @@ def get(server: Server, path: str, host: str = "anything.example") -> tuple[int,
 
 def check(server: Server) -> tuple[int, str]:
     """Exit status and line of the image's own health check."""
-    server.running.reload()
-    command = server.running.attrs["Config"]["Healthcheck"]["Test"]
-    assert command[0] == "CMD"
-    outcome = server.execute(*command[1:])
+    outcome = server.health()
     return outcome.status, outcome.text.strip()
 
 

@@ -345,9 +345,7 @@ def test_root_can_look_after_the_server(client: docker.DockerClient, image: Load
 def test_the_health_check_works_for_root(client: docker.DockerClient, image: LoadedImage) -> None:
     """The engine runs it as the user of the container."""
     with serving(client, image, options=ROOT) as server:
-        server.running.reload()
-        check = server.running.attrs["Config"]["Healthcheck"]["Test"]
-        health = server.execute(*check[1:])
+        health = server.health()
         assert health.status == 0, health.text
 
 
