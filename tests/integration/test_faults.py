@@ -157,7 +157,7 @@ def _on_disk(
 
 
 def _pause(server: Server) -> None:
-    """Freeze the server. On a busy machine runc may give up and thaw it again (runc's `freezer`); then once more."""
+    """Freeze the server. runc may give up on a busy machine, and leaves it to callers to try again (runc#4388)."""
     for attempts_left in reversed(range(10)):
         try:
             server.running.pause()
