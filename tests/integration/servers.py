@@ -71,7 +71,6 @@ class Server(Contained):
 
     def health(self) -> Outcome:
         """What the image's own health check says: the engine repeats it every 30 s, which is too long to wait for."""
-        self.running.reload()
         kind, *command = self.running.attrs["Config"]["Healthcheck"]["Test"]
         assert kind == "CMD"
         return self.execute(*command)

@@ -73,7 +73,6 @@ def assert_healthy(server: Server) -> None:
 
     One alone may run out of its time, where a processor is emulated by one that others use as well.
     """
-    server.running.reload()
     said = []
     for _ in range(server.running.attrs["Config"]["Healthcheck"]["Retries"]):
         check = server.health()

@@ -124,9 +124,8 @@ def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(layout: Layo
     """Interrupted while modules load, while BuildKit works, while layers are packed, whatever the moment hits."""
     del layout
     before = set(paths.SCRATCH.iterdir())
-    interpreter, *arguments = BUILD
     process = subprocess.Popen(
-        [interpreter, "-X", "importtime", *arguments, "--no-cache"],
+        [BUILD[0], "-X", "importtime", *BUILD[1:], "--no-cache"],
         cwd=paths.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
