@@ -68,8 +68,10 @@ def integration(session: nox.Session) -> None:
     # Only what comes first names variants: in `-k jitsi` it does not.
     chosen = [*itertools.takewhile(lambda name: (ROOT / "variants" / f"{name}.yaml").is_file(), session.posargs)]
     arguments = session.posargs[len(chosen) :]
-    # Files and tests may be named as pytest names them. Without any, all are meant.
-    folders = [] if any(word.startswith("tests/") for word in arguments) else ["tests/integration"]
+    # Files and tests may be named as pytest names them. Without any, all are meant, but those that are left out.
+    leaving_out = {"--deselect", "--ignore", "--ignore-glob"}
+    named = (word for option, word in itertools.pairwise(["", *arguments]) if option not in leaving_out)
+    folders = [] if any(word.startswith("tests/") for word in named) else ["tests/integration"]
     reports = ROOT / "dist" / "test-artifacts"
     run(
         session, "pytest", *folders, "-n", WORKERS, f"--junitxml={reports / 'integration.xml'}",
