@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -36,6 +37,13 @@ class Pair:
     def full(self) -> bytes:
         """The certificate, then the one of the authority that issued it."""
         return self.certificate + self.chain
+
+    def put(self, folder: Path, name: str) -> None:
+        """Write `name`.key and `name`.crt into a folder, for a server that is any user."""
+        for path, content in ((folder / f"{name}.key", self.key), (folder / f"{name}.crt", self.full)):
+            path.write_bytes(content)
+            path.chmod(0o644)
+        folder.chmod(0o755)
 
 
 def _name(text: str) -> x509.Name:

@@ -10,7 +10,7 @@ import pytest
 from tests.integration import containers
 
 # Who tells, at level DEBUG, what is sent and received.
-TRAFFIC = ("slixmpp.xmlstream.xmlstream", "tests.integration.streams")
+TRAFFIC = ("slixmpp.xmlstream.xmlstream", "tests.integration.streams", "tests.integration.web")
 
 
 def record_traffic() -> None:

@@ -182,6 +182,7 @@ class WebSocket:
 
     def send(self, text: str) -> None:
         """Send a text message in one frame; those of clients are masked (RFC 6455, 5.3)."""
+        _log.debug("SEND: %s", text)
         payload = text.encode()
         short = len(payload) < 126
         length = bytes([0x80 | len(payload)]) if short else b"\xfe" + len(payload).to_bytes(2, "big")
@@ -197,7 +198,9 @@ class WebSocket:
         length = second
         if second >= 126:
             length = int.from_bytes(self._take(2 if second == 126 else 8), "big")
-        return parse(self._take(length))
+        payload = self._take(length)
+        _log.debug("RECV: %s", payload.decode(errors="replace"))
+        return parse(payload)
 
     def _take(self, count: int) -> bytes:
         while len(self._received) < count:

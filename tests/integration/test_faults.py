@@ -20,19 +20,23 @@ import slixmpp
 from docker.errors import APIError
 
 from scripts import toolset
-from tests.integration import delivery, disks, servers, streams
-from tests.integration.clients import Client, connected, log_in
-from tests.integration.containers import CONFINED, LoadedImage
+from tests.integration import delivery, disks, servers, storages, streams
+from tests.integration.authority import Authority
+from tests.integration.clients import Client, RefusedError, connected, log_in
+from tests.integration.conftest import Images
+from tests.integration.containers import CONFINED, PATIENCE, LoadedImage
 from tests.integration.delivery import RECEIVER, SENDER, Flood, flooding
 from tests.integration.disks import Disk
+from tests.integration.networks import Network
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
+from tests.integration.storages import Databases
 from tests.integration.streams import Stream
 
 # What is to be seen is the storage at work, not the limit of the connection.
 _UNLIMITED = {"PROSODY_C2S_RATE_LIMIT": "100mb/s"}
-_STORAGES: dict[str, dict[str, str]] = {"internal": {}, "sqlite": {"PROSODY_SQL_DRIVER": "SQLite3"}}
 _MEMORY = 96 * 1024 * 1024  # bytes that the container may use
 _ENOUGH = 80  # messages acknowledged before something happens
+_GREETING = "hello"
 _MANAGEMENT = "urn:xmpp:sm:3"
 Record = Callable[[str, object], None]
 
@@ -42,11 +46,20 @@ def _variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts, **_UNLIMITED, **environment}
 
 
-@pytest.fixture(scope="module", params=_STORAGES)
-def stored(request: pytest.FixtureRequest, client: docker.DockerClient, image: LoadedImage) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def databases(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Databases]:
+    """PostgreSQL and MariaDB."""
+    with storages.serving(client, images, network) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=[*storages.FILES, *storages.SERVERS])
+def stored(
+    request: pytest.FixtureRequest, client: docker.DockerClient, image: LoadedImage, databases: Databases
+) -> Iterator[Server]:
     """A server on each storage in turn."""
-    memory = {"mem_limit": _MEMORY, "memswap_limit": _MEMORY}
-    with servers.serving(client, image, memory, **_UNLIMITED, **_STORAGES[request.param]) as started:
+    options = {"mem_limit": _MEMORY, "memswap_limit": _MEMORY, **databases.network.member(4)}
+    with servers.serving(client, image, options, **_UNLIMITED, **databases.environment(request.param)) as started:
         yield started
 
 
@@ -76,7 +89,7 @@ def test_a_server_that_is_killed_has_what_it_acknowledged(
         async with flooding(stored, certificate) as flood:
             await flood.until(lambda: len(flood.acknowledged) >= _ENOUGH)
             await asyncio.to_thread(end, stored)
-            await flood.lost.wait()
+            await flood.until(flood.lost.is_set)
         await asyncio.to_thread(stored.restart)
         tally = flood.tally(await delivery.kept(stored, certificate, flood))
         tally.report(end.__name__, record_property)
@@ -116,8 +129,8 @@ def test_a_server_that_is_stopped_says_what_it_has_handled(
             await asyncio.to_thread(stored.running.stop, timeout=30)
             assert time.monotonic() - began < 10, "Docker kills after 10 s"
             assert stored.running.wait()["StatusCode"] == 0, stored.log()
-            assert (await farewell)["condition"] == "system-shutdown"
-            await flood.lost.wait()
+            assert (await asyncio.wait_for(farewell, PATIENCE))["condition"] == "system-shutdown"
+            await flood.until(flood.lost.is_set)
         await asyncio.to_thread(stored.restart)
         flood.note_handled(await asyncio.to_thread(_handled, stored, certificate, flood))
 
@@ -207,7 +220,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(
 
 
 def test_a_power_cut_keeps_the_message_that_was_acknowledged_last(
-    client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+    client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
 ) -> None:
     """Nothing comes after it that has the system write more: SQLite's own default loses it each time."""
     with _on_disk(client, image, tmp_path, {"PROSODY_SQL_DRIVER": "SQLite3"}, "") as (server, disk):
@@ -216,13 +229,11 @@ def test_a_power_cut_keeps_the_message_that_was_acknowledged_last(
         async def scenario() -> None:
             async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate, plugins=["xep_0198"]) as sender:
                 flood = Flood(sender)
-                flood.send()
-                await sender.catch_up()
-                sender.send_raw(f"<r xmlns='{_MANAGEMENT}'/>")
-                await flood.until(lambda: len(flood.acknowledged) == 1)
+                await flood.burst(1)
                 await asyncio.to_thread(_cut_power, server, disk, flood)
             await asyncio.to_thread(server.start)
             tally = flood.tally(await delivery.kept(server, certificate, flood))
+            tally.report("power cut", record_property)
             assert (tally.lost, tally.doubled) == (0, 0)
 
         asyncio.run(scenario())
@@ -270,11 +281,11 @@ while file:write(("x"):rep(4096)) do end
 """
 
 
-@pytest.mark.parametrize("storage", _STORAGES)
+@pytest.mark.parametrize("storage", storages.FILES)
 def test_what_a_full_disk_cannot_take_is_refused(
     storage: str, client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
 ) -> None:
-    server = Server(client, image, _variables(_STORAGES[storage]))
+    server = Server(client, image, _variables(storages.environment(storage)))
     server.volume = client.volumes.create(
         f"prosody-test-{uuid.uuid4().hex[:8]}",
         driver="local",
@@ -302,10 +313,13 @@ def test_what_a_full_disk_cannot_take_is_refused(
 
         async with flooding(server, certificate) as later:
             await later.until(lambda: len(later.acknowledged) >= _ENOUGH)
-        tally = later.tally(await delivery.kept(server, certificate, later))
+        places = await delivery.kept(server, certificate, later)
+        tally = later.tally({"receiver": places["offline"] | places["receiver's archive"]})
+        assert (tally.lost, tally.doubled) == (0, 0)
         # LuaDBI tells once more, at the next use of a statement, that it failed before.
-        assert tally.refused + tally.lost <= (1 if storage == "sqlite" else 0)
-        assert tally.doubled == 0
+        everywhere = later.tally(places)
+        assert everywhere.refused + everywhere.lost <= (1 if storage == "SQLite3" else 0)
+        assert everywhere.doubled == 0
 
     try:
         server.start()
@@ -334,9 +348,9 @@ end
 
 
 def test_without_names_only_other_servers_are_out_of_reach(
-    client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+    client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
 ) -> None:
-    """Messages to them come back soon, nobody else waits, and it is noticed when the name server is back."""
+    """Messages to them come back soon, nobody else waits or loses one, and it is noticed when the names are back."""
 
     @contextmanager
     def name_server(server: Server, program: str) -> Iterator[None]:
@@ -353,7 +367,7 @@ def test_without_names_only_other_servers_are_out_of_reach(
     async def write(client: Client) -> Any:
         """What comes back of a message to another server."""
         returned = client.upcoming("message_error")
-        client.say(f"somebody@{uuid.uuid4().hex}.example", "hello")
+        client.say(f"somebody@{uuid.uuid4().hex}.example", _GREETING)
         return await returned
 
     async def scenario(server: Server) -> None:
@@ -365,11 +379,20 @@ def test_without_names_only_other_servers_are_out_of_reach(
             with name_server(server, _SILENCE):
                 began = time.monotonic()
                 returned = asyncio.create_task(write(sender))
-                receiver.say(SENDER, "hello")
+                receiver.say(SENDER, _GREETING)
                 await sender.next_message()
                 assert not returned.done()
                 assert (await returned)["error"]["condition"] == "remote-server-not-found"
                 assert time.monotonic() - began < 10
+        async with flooding(server, certificate) as flood:
+            with name_server(server, _SILENCE):
+                await write(flood.sender)
+                await flood.until(lambda: len(flood.acknowledged) >= _ENOUGH)
+            assert flood.refused == {_GREETING}
+        tally = flood.tally(await delivery.kept(server, certificate, flood))
+        tally.report("no names", record_property)
+        assert (tally.lost, tally.doubled) == (0, 0)
+        async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate) as sender:
             with name_server(server, _IGNORANCE):
                 began = time.monotonic()
                 while "NXDomain" not in server.log():
@@ -384,6 +407,45 @@ def test_without_names_only_other_servers_are_out_of_reach(
     try:
         server.start()
         asyncio.run(scenario(server))
+    finally:
+        server.remove()
+
+
+def test_messages_go_on_while_a_certificate_expires(
+    client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
+) -> None:
+    """Nobody new gets in until it is renewed, and who is there does not notice."""
+    authority, folder, root = Authority(), tmp_path / "certificates", tmp_path / "root.pem"
+    folder.mkdir()
+    root.write_bytes(authority.root)
+    server = Server(client, image, _variables({}))
+    server.mounts[str(folder)] = {"bind": "/etc/prosody/certs", "mode": "ro"}
+
+    def serve(valid_for: timedelta, status: int) -> None:
+        """Have a certificate served that is valid since an hour ago, and wait for the status of the health check."""
+        authority.issue([DOMAIN], valid_for=valid_for).put(folder, DOMAIN)
+        server.running.kill(signal="HUP")
+        server.wait_for(lambda: server.health().status == status, f"the status of the health check is {status}")
+
+    async def scenario() -> None:
+        async with connected(server.port(), SENDER, ACCOUNTS[SENDER], root, plugins=["xep_0198"]) as sender:
+            flood = Flood(sender)
+            await flood.burst(_ENOUGH)
+            await asyncio.to_thread(serve, timedelta(hours=1, seconds=5), 1)
+            await flood.burst(_ENOUGH)
+            with pytest.raises(RefusedError, match="certificate"):
+                async with connected(server.port(), RECEIVER, ACCOUNTS[RECEIVER], root):
+                    pass
+            await asyncio.to_thread(serve, timedelta(days=1), 0)
+            await flood.burst(_ENOUGH)
+        tally = flood.tally(await delivery.kept(server, root, flood))
+        tally.report("an expired certificate", record_property)
+        assert (tally.lost, tally.doubled) == (0, 0)
+
+    authority.issue([DOMAIN]).put(folder, DOMAIN)
+    try:
+        server.start()
+        asyncio.run(scenario())
     finally:
         server.remove()
 
@@ -445,13 +507,13 @@ class Clock:
         new.rename(self._file)  # at once: the library ends a process that finds half a line
 
 
-@pytest.mark.parametrize("storage", _STORAGES)
+@pytest.mark.parametrize("storage", storages.FILES)
 def test_clocks_that_jump_neither_lose_nor_move_messages(
-    storage: str, client: docker.DockerClient, image: LoadedImage, tmp_path: Path
+    storage: str, client: docker.DockerClient, image: LoadedImage, tmp_path: Path, record_property: Record
 ) -> None:
     clock = Clock(tmp_path / "clock")
     # Else what is a month old is deleted by the next periodic task.
-    variables = {"PROSODY_ARCHIVE_EXPIRES_AFTER": "never"} | _STORAGES[storage] | clock.environment
+    variables = {"PROSODY_ARCHIVE_EXPIRES_AFTER": "never"} | storages.environment(storage) | clock.environment
     server = Server(client, image, _variables(variables), mounts=clock.mounts)
 
     async def scenario() -> None:
@@ -474,6 +536,15 @@ def test_clocks_that_jump_neither_lose_nor_move_messages(
                 for text, delay in found:
                     away = delay["stamp"] - datetime.now(UTC)
                     assert abs(away - timedelta(days=jumps[text])) < timedelta(hours=1), "the clock was another one"
+        async with flooding(server, certificate) as flood:
+            flood.began -= timedelta(days=366)
+            for days in jumps.values():
+                clock.set(days)
+                before = len(flood.acknowledged)
+                await flood.until(lambda before=before: len(flood.acknowledged) >= before + _ENOUGH)  # type: ignore[misc]
+        tally = flood.tally(await delivery.kept(server, certificate, flood))
+        tally.report("jumps of the clock", record_property)
+        assert (tally.lost, tally.doubled) == (0, 0)
         clock.set(365)
         async with connected(server.port(), SENDER, ACCOUNTS[SENDER], certificate):
             pass

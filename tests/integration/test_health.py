@@ -193,11 +193,7 @@ def test_a_certificate_that_expires_is_noticed(client: docker.DockerClient, imag
     jid, password = next(iter(ACCOUNTS.items()))
 
     def put(valid_for: timedelta) -> None:
-        pair = authority.issue([DOMAIN], valid_for=valid_for)
-        for name, content in ((f"{DOMAIN}.key", pair.key), (f"{DOMAIN}.crt", pair.full)):
-            (folder / name).write_bytes(content)
-            (folder / name).chmod(0o644)
-        folder.chmod(0o755)
+        authority.issue([DOMAIN], valid_for=valid_for).put(folder, DOMAIN)
 
     def connect(stream: Stream) -> None:
         stream.open()

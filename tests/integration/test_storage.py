@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import tarfile
-import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,17 @@ import httpx
 import pytest
 from slixmpp.exceptions import IqError
 
-from tests.integration import networks, servers, stored_data
+from tests.integration import servers, storages, stored_data
 from tests.integration.authority import Authority
 from tests.integration.clients import Client, RefusedError, Watch, connected, log_in
 from tests.integration.conftest import Images
-from tests.integration.containers import PATIENCE, LoadedImage, Outcome
+from tests.integration.containers import LoadedImage, Outcome
 from tests.integration.networks import Network
 from tests.integration.servers import DOMAIN, Server
+from tests.integration.storages import Databases
 from tests.integration.stored_data import ALICE, BOB, CAROL, ENVIRONMENT, OFFLINE, View
 from tests.integration.streams import CLIENT
-from tests.peers import mariadb, postgresql
-from tests.peers.databases import Database
-from tests.peers.mariadb import Mariadb
-from tests.peers.postgresql import Postgresql
+from tests.peers import postgresql
 
 _DATA = "/var/lib/prosody"
 _PORTS = {f"{port}/tcp": ("127.0.0.1", None) for port in (5222, 5280, 5281)}
@@ -48,43 +47,11 @@ _PUBSUB = _FRESH["PROSODY_PUBSUB_DOMAIN"]
 _NOTE = "<query xmlns='jabber:iq:private'><note xmlns='urn:example:note'>a note</note></query>"
 
 
-@dataclass(frozen=True)
-class Databases:
-    """The database servers of this module, and the network on which Prosody reaches them."""
-
-    network: Network
-    postgresql: Postgresql
-    mariadb: Mariadb
-
-    def server(self, storage: str) -> Database:
-        """The server of a storage that has one."""
-        return self.postgresql if storage == "PostgreSQL" else self.mariadb
-
-    def environment(self, storage: str) -> dict[str, str]:
-        """The variables for a storage."""
-        if storage == "internal":
-            return {}
-        if storage == "SQLite3":
-            return {"PROSODY_SQL_DRIVER": "SQLite3"}
-        peer = postgresql if storage == "PostgreSQL" else mariadb
-        return {
-            "PROSODY_SQL_DRIVER": storage,
-            "PROSODY_SQL_HOST": self.server(storage).peer.address,
-            "PROSODY_SQL_DB": peer.DATABASE,
-            "PROSODY_SQL_USERNAME": peer.USER,
-            "PROSODY_SQL_PASSWORD": peer.PASSWORD,
-        }
-
-
 @pytest.fixture(scope="module")
-def databases(client: docker.DockerClient, images: Images) -> Iterator[Databases]:
-    """PostgreSQL and MariaDB, both empty."""
-    with (
-        networks.network(client) as network,
-        postgresql.serving(client, images.peer("postgresql"), network, 2) as first,
-        mariadb.serving(client, images.peer("mariadb"), network, 3) as second,
-    ):
-        yield Databases(network, first, second)
+def databases(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Databases]:
+    """PostgreSQL and MariaDB."""
+    with storages.serving(client, images, network) as found:
+        yield found
 
 
 @dataclass
@@ -207,16 +174,19 @@ def _check_waiting(view: View) -> None:
 
 
 def test_nothing_is_lost_between_storages(stored: Stored) -> None:
-    """From files to SQLite, on to PostgreSQL, and back to files, which are replaced; each serves what it got."""
+    """From files to SQLite, on to PostgreSQL, back to files, to MariaDB and back; each serves what it got.
+
+    Files are replaced when there are some.
+    """
     stored.use("internal")
     written = stored.write()
     _check_content(written)
     stored.use("internal")
     _compare(stored.read(written), written, "internal")
     files = _files(stored.server)
-    for source, target in (("internal", "SQLite3"), ("SQLite3", "PostgreSQL"), ("PostgreSQL", "internal")):
+    for source, target in itertools.pairwise(("internal", "SQLite3", "PostgreSQL", "internal", "MySQL", "internal")):
         stored.server.remove_container()
-        database = "PostgreSQL" if "PostgreSQL" in (source, target) else "internal"
+        database = next((storage for storage in (source, target) if storage in storages.SERVERS), "internal")
         outcome = stored.migrate(source, target, "--replace", database=database)
         assert outcome.status == 0, outcome.text
         stored.use(target)
@@ -238,7 +208,7 @@ def _files(server: Server) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("storage", ["PostgreSQL", "MySQL"])
+@pytest.mark.parametrize("storage", storages.SERVERS)
 def test_a_lost_database_is_told_to_clients_until_it_is_back(stored: Stored, storage: str) -> None:
     """Nothing is restarted but the database, and the clients stay connected."""
     stored.use(storage, **_FRESH)
@@ -274,13 +244,14 @@ def test_a_lost_database_is_told_to_clients_until_it_is_back(stored: Stored, sto
     assert stored.server.running.attrs["State"]["Running"]
 
 
-def test_a_server_that_starts_before_its_database_works_as_soon_as_that_is_there(stored: Stored) -> None:
-    stored.use("PostgreSQL", **_FRESH)
+@pytest.mark.parametrize("storage", storages.SERVERS)
+def test_a_server_that_starts_before_its_database_works_as_soon_as_that_is_there(stored: Stored, storage: str) -> None:
+    stored.use(storage, **_FRESH)
     asyncio.run(_create_node(stored))
-    database = stored.databases.postgresql
+    database = stored.databases.server(storage)
     database.stop()
     try:
-        stored.use("PostgreSQL", **_FRESH)
+        stored.use(storage, **_FRESH)
         assert stored.failing() == ["storage"]
         with pytest.raises(RefusedError):
             log_in(stored.server.port(), _ANNA, _PASSWORD, stored.certificate)
@@ -323,6 +294,24 @@ repeat require("socket").sleep(0.05) until io.open("/var/lib/prosody/end")
 assert(connection:prepare("COMMIT"):execute())
 """
 _HAS_BEGUN = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/begun"))']
+# Whether a command has the database open as well.
+_IS_OPENED = [
+    "lua5.4",
+    "-e",
+    """
+local lfs = require "lfs"
+for process in lfs.dir("/proc") do
+	local file = process:find("^%d+$") and io.open("/proc/" .. process .. "/cmdline")
+	if file and file:read("a"):find("prosodyctl", 1, true) then
+		for descriptor in lfs.dir("/proc/" .. process .. "/fd") do
+			local target = lfs.symlinkattributes("/proc/" .. process .. "/fd/" .. descriptor, "target")
+			if target == "/var/lib/prosody/prosody.sqlite" then os.exit(0) end
+		end
+	end
+end
+os.exit(1)
+""",
+]
 _END = ["lua5.4", "-e", 'assert(io.open("/var/lib/prosody/end", "w")):close()']
 
 
@@ -336,11 +325,17 @@ def test_commands_wait_for_other_processes_to_write(
     ) as server:
         server.running.exec_run(["lua5.4", "-e", _WRITER], detach=True)
         server.wait_for(lambda: server.execute(*_HAS_BEGUN).status == 0, "another process writes")
-        # Who waits is let in after a while; who does not has ended before.
-        end = threading.Timer(1.5 if int(patience) else PATIENCE, server.execute, _END)
-        end.start()
-        outcome = server.execute("prosodyctl", "register", "romeo", DOMAIN, _PASSWORD)
-        end.cancel()
+
+        def let_in() -> None:
+            server.wait_for(lambda: server.execute(*_IS_OPENED).status == 0, "the command has opened the database")
+            server.execute(*_END)
+
+        # Who waits is let in; who does not ends while the other still writes.
+        with ThreadPoolExecutor() as threads:
+            over = threads.submit(let_in) if int(patience) else None
+            outcome = server.execute("prosodyctl", "register", "romeo", DOMAIN, _PASSWORD)
+            if over:
+                over.result()
         assert outcome.status == status, outcome
         assert ("database is locked" in outcome.errors + outcome.output) == bool(status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -12,6 +13,8 @@ import httpx
 from tests.integration import streams
 from tests.integration.containers import PATIENCE
 
+_log = logging.getLogger(__name__)
+_SHOWN = 4096  # octets of a request or an answer that a failed test tells
 BINDING = "http://jabber.org/protocol/httpbind"
 
 
@@ -26,13 +29,16 @@ def answer(
     """The answer to a request for a URL, sent to a port of this machine; the host of the URL has to be certified."""
     wanted = httpx.URL(url)
     with httpx.Client(verify=streams.trusting(certificate), timeout=PATIENCE, trust_env=False) as client:
-        return client.request(
+        _log.debug("SEND: %s %s %s", method, url, content[:_SHOWN].decode(errors="replace"))
+        found = client.request(
             method,
             wanted.copy_with(host="127.0.0.1", port=port),
             content=content,
             headers={"Host": wanted.host, **(headers or {})},
             extensions={"sni_hostname": wanted.host},
         )
+        _log.debug("RECV: %d %s", found.status_code, found.content[:_SHOWN].decode(errors="replace"))
+        return found
 
 
 class Bosh:
