@@ -33,6 +33,7 @@ _TEXT = "a message of the usual length, which is about seventy characters long"
 _BODY = re.compile(rb"<body>(\d+) (\d+) [^<]*</body>")
 _TAIL = 8192  # bytes that are kept because a stanza may go on in the next chunk
 _PATIENCE = 60.0  # seconds
+_LONGEST = 600.0  # seconds that a phase may take
 
 
 def user(number: int) -> str:
@@ -251,7 +252,7 @@ class Flood:
         self._attend(arrived)
         for session, sender in first:
             arrived(session, sender)
-        await done.wait()
+        await asyncio.wait_for(done.wait(), _LONGEST)
         return await self._settled()
 
     def _attend(self, then: Callable[[Session, int], None]) -> None:

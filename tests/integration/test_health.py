@@ -185,6 +185,18 @@ def test_a_full_disk_is_noticed_and_forgotten(
         server.remove()
 
 
+def test_the_engine_finds_it_healthy(client: docker.DockerClient, image: LoadedImage) -> None:
+    """By itself, with what the image declares."""
+    with serving(client, image) as server:
+
+        def status() -> str:
+            server.running.reload()
+            return str(server.running.attrs["State"]["Health"]["Status"])
+
+        server.wait_for(lambda: status() != "starting", "the engine has looked", patience=60)
+        assert status() == "healthy", server.running.attrs["State"]["Health"]
+
+
 def test_a_certificate_that_expires_is_noticed(client: docker.DockerClient, image: LoadedImage, tmp_path: Path) -> None:
     folder = tmp_path / "certificates"
     folder.mkdir()

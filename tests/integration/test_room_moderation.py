@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import slixmpp
 
+from tests.integration import streams
 from tests.integration.client_exchanges import body
 from tests.integration.clients import Client, Watch
 from tests.integration.containers import PATIENCE
@@ -27,6 +28,7 @@ from tests.integration.rooms import (
 )  # fmt: skip
 from tests.integration.scenes import ALICE, BOB, Stage, condition, refusal, words
 
+_MODERATION, _RETRACTION = "urn:xmpp:message-moderate:1", "urn:xmpp:message-retract:1"
 DENIED = ("forbidden", "not-allowed")  # XEP-0045, 5.2: which one depends on who asks for what
 
 
@@ -218,3 +220,40 @@ def test_a_guest_may_do_nothing_of_it(stage: Stage) -> None:
         await say(alice, room)
 
     stage.play(scene)
+
+
+# ---- What was said
+
+
+def test_a_moderator_takes_a_message_back(stage: Stage) -> None:
+    """XEP-0425: everybody is told, and the archive has it no more. The hardened image has no module of the community."""
+
+    async def scene(alice: Client, bob: Client) -> None:
+        room = await open_room_for_both(alice)
+        await enter(bob, room, "bob")
+        kept, _ = await say(bob, room)
+        text, heard = await say(bob, room)
+        given = heard.find("{urn:xmpp:sid:0}stanza-id")
+        assert given is not None, streams.text_of(heard)
+        request = f"<moderate xmlns='{_MODERATION}' id='{given.get('id')}'><retract xmlns='{_RETRACTION}'/></moderate>"
+        is_there = ":hardened-" not in stage.server.image.name
+        answer = await refusal(bob.ask("set", request, str(room)))
+        assert answer == ("forbidden" if is_there else "service-unavailable")
+        assert await _archive(alice, room) == [kept, text]
+        if not is_there:
+            return
+        told = Watch(bob, "message")
+        await alice.ask("set", request, str(room))
+        note = await told.until(lambda stanza: stanza.find(f"{{{_RETRACTION}}}retract") is not None)
+        assert note.find(f"{{{_RETRACTION}}}retract").get("id") == given.get("id")  # type: ignore[union-attr]
+        found = await _archive(alice, room)
+        assert kept in found
+        assert text not in found
+
+    stage.play(scene)
+
+
+async def _archive(client: Client, room: slixmpp.JID) -> list[str]:
+    """What was said in a room, and is in its archive."""
+    archive: Any = client.plugin["xep_0313"]
+    return [str(found["mam_result"]["forwarded"]["stanza"]["body"]) async for found in archive.iterate(room)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,16 +29,27 @@ def test_tests_of_one_server_run_in_one_process(nodeid: str, scope: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "there", "not_there"),
     [
-        (["--variant", "jitsi", "-k", "moderation"], "test_jitsi.py::test_moderation", "test_room_moderation.py"),
-        (["--variant", "hardened"], "test_hardened_tls.py::", "test_storage.py::"),
-        (["--variant", "dev", "--variant", "debian"], "test_storage.py::", "test_hardened_tls.py::"),
+        (["jitsi", "-k", "moderation"], "test_jitsi.py::test_moderation", "test_room_moderation.py"),
+        (["hardened"], "test_hardened_tls.py::", "test_storage.py::"),
+        (["dev", "debian", "--ignore", "tests/integration/test_tor.py"], "test_storage.py::", "test_hardened_tls.py::"),
     ],
 )
-def test_a_variant_has_the_tests_that_are_of_its_image(arguments: list[str], there: str, not_there: str) -> None:
+def test_a_variant_has_the_tests_that_are_of_its_image(
+    arguments: list[str], there: str, not_there: str, tmp_path: Path
+) -> None:
+    listing = [
+        "--collect-only",
+        "-q",
+        "-n",
+        "0",
+        f"--junitxml={tmp_path / 'report.xml'}",
+        f"--html={tmp_path / 'report'}",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/integration", "--collect-only", "-q", *arguments],
+        [sys.executable, "-m", "nox", "-s", "integration", "--", *arguments, *listing],
         cwd=paths.ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert there in done.stdout
     assert not_there not in done.stdout
+    assert "tests/unit" not in done.stdout
