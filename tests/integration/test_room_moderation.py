@@ -226,7 +226,7 @@ def test_a_guest_may_do_nothing_of_it(stage: Stage) -> None:
 
 
 def test_a_moderator_takes_a_message_back(stage: Stage) -> None:
-    """XEP-0425: everybody is told, and the archive has it no more. The hardened image has no module of the community."""
+    """XEP-0425: everybody is told, and the archive has it no more. The hardened image has no module for it."""
 
     async def scene(alice: Client, bob: Client) -> None:
         room = await open_room_for_both(alice)
