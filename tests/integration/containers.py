@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from docker.models.containers import Container
 
 from scripts.platforms import Platform
@@ -109,6 +109,21 @@ class Contained:
         """The container, which must have been started."""
         assert self.container is not None, "it was not started"
         return self.container
+
+    def begin(self) -> None:
+        """Have the engine start the container, which exists.
+
+        Once in thousands of starts runc finds its own first process gone before that has done anything; the reason is
+        not known. Nothing of the container has run then, and it is started again: at most twice, for this answer only.
+        """
+        for attempts_left in reversed(range(3)):
+            try:
+                self.running.start()
+            except APIError as error:
+                if "read init-p: connection reset by peer" not in str(error) or not attempts_left:
+                    raise
+            else:
+                return
 
     def port(self, inside: int = 5222, address: str = "127.0.0.1", *, transport: str = "tcp") -> int:
         """Port on an address of this machine that leads to a port of the container."""

@@ -42,7 +42,7 @@ class Server(Contained):
             "volumes": {self.volume.name: {"bind": "/var/lib/prosody", "mode": "rw"}} | self.mounts,
         }
         self.container = self.client.containers.create(self.image.name, **options | CONFINED | dict(self.options))
-        self.container.start()
+        self.begin()
         self.wait_for(self.accepts_clients, "clients can connect")
 
     def restart(self) -> None:

@@ -62,7 +62,7 @@ class Peer(Contained):
 
     def start(self, ready: Callable[[], bool]) -> None:
         """Start the container, also again, and wait until it is `ready`."""
-        self.running.start()
+        self.begin()
         self.wait_for(ready, f"{self.image.name} is ready")
 
     def stop(self) -> None:
