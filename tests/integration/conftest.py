@@ -21,12 +21,13 @@ from scripts.engine import Engine
 from scripts.errors import RegistryError
 from scripts.oci import Layout
 from scripts.platforms import PLATFORMS, Platform
-from tests.integration import foreign, networks, reports, scheduling, servers, vouching
+from tests.integration import foreign, networks, reports, scheduling, servers, storages, vouching
 from tests.integration.authority import Authority
 from tests.integration.containers import LoadedImage
 from tests.integration.networks import Network
 from tests.integration.scenes import Stage
 from tests.integration.servers import Server
+from tests.integration.storages import Databases
 from tests.peers import registry
 from tests.peers.registry import Registry
 from tests.unit import test_oci
@@ -171,6 +172,13 @@ def network(client: docker.DockerClient) -> Iterator[Network]:
     """A network for the containers of one module."""
     with networks.network(client) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def databases(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Databases]:
+    """PostgreSQL and MariaDB, both empty; members 2 and 3 of `network`."""
+    with storages.serving(client, images.peer("postgresql"), images.peer("mariadb"), network) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,18 @@ def execute(
     return Outcome(int(api.exec_inspect(made)["ExitCode"]), output, errors)
 
 
+def insist(request: Callable[[], object], refusal: str, attempts: int) -> None:
+    """Ask the engine again while its answer has the words `refusal`; raises APIError for any other, or the last."""
+    for attempts_left in reversed(range(attempts)):
+        try:
+            request()
+        except APIError as error:
+            if refusal not in str(error) or not attempts_left:
+                raise
+        else:
+            return
+
+
 # Everything that tests have started in this process and not forgotten.
 _everything: WeakValueDictionary[int, Contained] = WeakValueDictionary()
 
@@ -113,17 +125,14 @@ class Contained:
     def begin(self) -> None:
         """Have the engine start the container, which exists.
 
-        Once in thousands of starts runc finds its own first process gone before that has done anything; the reason is
-        not known. Nothing of the container has run then, and it is started again: at most twice, for this answer only.
+        It was seen twice that runc found its own first process gone before that had done anything; the reason is not
+        known. Nothing of the container has run then.
         """
-        for attempts_left in reversed(range(3)):
-            try:
-                self.running.start()
-            except APIError as error:
-                if "read init-p: connection reset by peer" not in str(error) or not attempts_left:
-                    raise
-            else:
-                return
+        insist(self.running.start, "read init-p: connection reset by peer", attempts=3)
+
+    def pause(self) -> None:
+        """Freeze it. runc may give up on a busy machine, and leaves it to callers to try again (runc#4388)."""
+        insist(self.running.pause, "unable to freeze", attempts=10)
 
     def port(self, inside: int = 5222, address: str = "127.0.0.1", *, transport: str = "tcp") -> int:
         """Port on an address of this machine that leads to a port of the container."""

@@ -20,7 +20,7 @@ from tests.integration.servers import ACCOUNTS, Server
 (SENDER, _), (RECEIVER, _) = ACCOUNTS.items()
 _IN_FLIGHT = 40  # messages sent and not acknowledged at a time, so that the server is never without work
 _ASK_EVERY = 10  # messages after which the sender asks for an acknowledgement
-_MANAGEMENT = "urn:xmpp:sm:3"
+MANAGEMENT = "urn:xmpp:sm:3"
 _PATIENCE = 30.0  # seconds
 
 
@@ -96,7 +96,7 @@ class Flood:
         for _ in range(count):
             self.send()
         await self.sender.catch_up()
-        self.sender.send_raw(f"<r xmlns='{_MANAGEMENT}'/>")
+        self.sender.send_raw(f"<r xmlns='{MANAGEMENT}'/>")
         await self.until(lambda: self.acknowledged.issuperset(self.tried))
 
     async def run(self) -> None:

@@ -87,6 +87,13 @@ async def say(client: Client, room: slixmpp.JID) -> tuple[str, ET.Element]:
     return text, heard
 
 
+async def read(client: Client, room: slixmpp.JID, **options: Any) -> list[str]:
+    """What was said in a room, in order; `options` are those of slixmpp."""
+    archive: Any = client.plugin["xep_0313"]
+    messages = [found async for found in archive.iterate(room, **options)]
+    return [str(found["mam_result"]["forwarded"]["stanza"]["body"]) for found in messages]
+
+
 def codes(stanza: ET.Element) -> set[str]:
     """Status codes in a presence or message (XEP-0045, 15.6)."""
     return {status.get("code", "") for status in stanza.iter(f"{{{MUC}#user}}status")}

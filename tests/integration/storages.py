@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import docker
 
-from tests.integration.conftest import Images
+from tests.integration.containers import LoadedImage
 from tests.integration.networks import Network
 from tests.peers import mariadb, postgresql
 from tests.peers.databases import Database
@@ -50,10 +50,12 @@ def environment(storage: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Databases]:
+def serving(
+    client: docker.DockerClient, postgresql_image: LoadedImage, mariadb_image: LoadedImage, network: Network
+) -> Iterator[Databases]:
     """PostgreSQL and MariaDB, both empty; members 2 and 3 of `network`."""
     with (
-        postgresql.serving(client, images.peer("postgresql"), network, 2) as first,
-        mariadb.serving(client, images.peer("mariadb"), network, 3) as second,
+        postgresql.serving(client, postgresql_image, network, 2) as first,
+        mariadb.serving(client, mariadb_image, network, 3) as second,
     ):
         yield Databases(network, first, second)

@@ -223,9 +223,7 @@ def test_with_a_certificate_of_ones_own_there_is_nothing_to_import(
     pair = Authority().issue([DOMAIN, *(f"{part}.{DOMAIN}" for part in _COMPONENTS)])
     certificates = tmp_path / "certs"
     certificates.mkdir()
-    for name, content in (("own.crt", pair.full), ("own.key", pair.key)):
-        (certificates / name).write_bytes(content)
-        (certificates / name).chmod(0o644)
+    pair.put(certificates, "own")
     with developing(client, image, web_files, mounts={str(certificates): "/etc/prosody/certs"}) as server:
         assert get(server, "/certificate.pem").status == 404
 

@@ -17,17 +17,14 @@ from typing import Any
 import docker
 import pytest
 import slixmpp
-from docker.errors import APIError
 
 from scripts import toolset
 from tests.integration import delivery, disks, servers, storages, streams
 from tests.integration.authority import Authority
 from tests.integration.clients import Client, RefusedError, connected, log_in
-from tests.integration.conftest import Images
 from tests.integration.containers import CONFINED, PATIENCE, LoadedImage
-from tests.integration.delivery import RECEIVER, SENDER, Flood, flooding
+from tests.integration.delivery import MANAGEMENT, RECEIVER, SENDER, Flood, flooding
 from tests.integration.disks import Disk
-from tests.integration.networks import Network
 from tests.integration.servers import ACCOUNTS, DOMAIN, Server
 from tests.integration.storages import Databases
 from tests.integration.streams import Stream
@@ -37,20 +34,12 @@ _UNLIMITED = {"PROSODY_C2S_RATE_LIMIT": "100mb/s"}
 _MEMORY = 96 * 1024 * 1024  # bytes that the container may use
 _ENOUGH = 80  # messages acknowledged before something happens
 _GREETING = "hello"
-_MANAGEMENT = "urn:xmpp:sm:3"
 Record = Callable[[str, object], None]
 
 
 def _variables(environment: Mapping[str, str]) -> dict[str, str]:
     accounts = "\n".join(f"{jid}:{password}" for jid, password in ACCOUNTS.items())
     return {"PROSODY_DOMAIN": DOMAIN, "PROSODY_ACCOUNTS": accounts, **_UNLIMITED, **environment}
-
-
-@pytest.fixture(scope="module")
-def databases(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Databases]:
-    """PostgreSQL and MariaDB."""
-    with storages.serving(client, images, network) as found:
-        yield found
 
 
 @pytest.fixture(scope="module", params=[*storages.FILES, *storages.SERVERS])
@@ -106,8 +95,8 @@ def _handled(server: Server, certificate: Path, flood: Flood) -> int:
         stream.start_tls(streams.trusting(certificate))
         stream.open()
         stream.log_in(slixmpp.JID(SENDER).local, ACCOUNTS[SENDER])
-        stream.send(f"<resume xmlns='{_MANAGEMENT}' previd='{flood.stream}' h='0'/>")
-        return int(stream.expect(f"{{{_MANAGEMENT}}}failed").get("h", "-1"))
+        stream.send(f"<resume xmlns='{MANAGEMENT}' previd='{flood.stream}' h='0'/>")
+        return int(stream.expect(f"{{{MANAGEMENT}}}failed").get("h", "-1"))
 
 
 def test_a_server_that_is_stopped_says_what_it_has_handled(
@@ -169,21 +158,9 @@ def _on_disk(
             server.remove()
 
 
-def _pause(server: Server) -> None:
-    """Freeze the server. runc may give up on a busy machine, and leaves it to callers to try again (runc#4388)."""
-    for attempts_left in reversed(range(10)):
-        try:
-            server.running.pause()
-        except APIError as error:
-            if "unable to freeze" not in str(error) or not attempts_left:
-                raise
-        else:
-            return
-
-
 def _cut_power(server: Server, disk: Disk, flood: Flood) -> None:
     """Stop the server in the midst of its work, and lose what is not on the disk."""
-    _pause(server)
+    server.pause()
     disk.cut_power(server.running)
     flood.sender.abort()  # what the server would say now, it would not have said
     server.remove_container()

@@ -10,15 +10,8 @@ import slixmpp
 
 from tests.integration.clients import Client
 from tests.integration.containers import PATIENCE
-from tests.integration.rooms import configure, enter, open_room, say
+from tests.integration.rooms import configure, enter, open_room, read, say
 from tests.integration.scenes import Stage, refusal
-
-
-async def read(client: Client, room: slixmpp.JID, **options: Any) -> list[str]:
-    """What was said in a room, in order; `options` are those of slixmpp."""
-    archive: Any = client.plugin["xep_0313"]
-    messages = [found async for found in archive.iterate(room, **options)]
-    return [str(found["mam_result"]["forwarded"]["stanza"]["body"]) for found in messages]
 
 
 async def page(client: Client, room: slixmpp.JID, **options: Any) -> tuple[list[Any], Any]:

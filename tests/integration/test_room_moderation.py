@@ -23,6 +23,7 @@ from tests.integration.rooms import (
     of,
     open_room,
     open_room_for_both,
+    read,
     say,
     standing,
 )  # fmt: skip
@@ -239,21 +240,15 @@ def test_a_moderator_takes_a_message_back(stage: Stage) -> None:
         is_there = ":hardened-" not in stage.server.image.name
         answer = await refusal(bob.ask("set", request, str(room)))
         assert answer == ("forbidden" if is_there else "service-unavailable")
-        assert await _archive(alice, room) == [kept, text]
+        assert await read(alice, room) == [kept, text]
         if not is_there:
             return
         told = Watch(bob, "message")
         await alice.ask("set", request, str(room))
         note = await told.until(lambda stanza: stanza.find(f"{{{_RETRACTION}}}retract") is not None)
         assert note.find(f"{{{_RETRACTION}}}retract").get("id") == given.get("id")  # type: ignore[union-attr]
-        found = await _archive(alice, room)
+        found = await read(alice, room)
         assert kept in found
         assert text not in found
 
     stage.play(scene)
-
-
-async def _archive(client: Client, room: slixmpp.JID) -> list[str]:
-    """What was said in a room, and is in its archive."""
-    archive: Any = client.plugin["xep_0313"]
-    return [str(found["mam_result"]["forwarded"]["stanza"]["body"]) async for found in archive.iterate(room)]

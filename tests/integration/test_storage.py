@@ -20,9 +20,7 @@ from slixmpp.exceptions import IqError
 from tests.integration import servers, storages, stored_data
 from tests.integration.authority import Authority
 from tests.integration.clients import Client, RefusedError, Watch, connected, log_in
-from tests.integration.conftest import Images
 from tests.integration.containers import LoadedImage, Outcome
-from tests.integration.networks import Network
 from tests.integration.servers import DOMAIN, Server
 from tests.integration.storages import Databases
 from tests.integration.stored_data import ALICE, BOB, CAROL, ENVIRONMENT, OFFLINE, View
@@ -45,13 +43,6 @@ _FRESH = {
 }
 _PUBSUB = _FRESH["PROSODY_PUBSUB_DOMAIN"]
 _NOTE = "<query xmlns='jabber:iq:private'><note xmlns='urn:example:note'>a note</note></query>"
-
-
-@pytest.fixture(scope="module")
-def databases(client: docker.DockerClient, images: Images, network: Network) -> Iterator[Databases]:
-    """PostgreSQL and MariaDB."""
-    with storages.serving(client, images, network) as found:
-        yield found
 
 
 @dataclass

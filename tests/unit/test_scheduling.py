@@ -37,16 +37,10 @@ def test_tests_of_one_server_run_in_one_process(nodeid: str, scope: str) -> None
 def test_a_variant_has_the_tests_that_are_of_its_image(
     arguments: list[str], there: str, not_there: str, tmp_path: Path
 ) -> None:
-    listing = [
-        "--collect-only",
-        "-q",
-        "-n",
-        "0",
-        f"--junitxml={tmp_path / 'report.xml'}",
-        f"--html={tmp_path / 'report'}",
-    ]
+    listing = ["--collect-only", "-q", "-n", "0"]
+    reports = [f"--junitxml={tmp_path / 'report.xml'}", f"--html={tmp_path / 'report.html'}"]
     done = subprocess.run(
-        [sys.executable, "-m", "nox", "-s", "integration", "--", *arguments, *listing],
+        [sys.executable, "-m", "nox", "-s", "integration", "--", *arguments, *listing, *reports],
         cwd=paths.ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
